@@ -1,0 +1,463 @@
+//! Drives an engine through one trial: hands over the requests, takes the times, checks the counts.
+//!
+//! Between the two stamps of a trial nothing is done but calling the engine and noting what it answered. Records are
+//! kept in memory and handed to the sink after the second stamp; only a trial with more records than [`KEEP_TOKENS`]
+//! passes some on while it runs, and says so in its summary.
+use std::collections::hash_map::Entry;
+
+use rustc_hash::FxHashMap;
+
+use super::protocol::{Load, Method, NONE, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary};
+use crate::{
+    engine::{Engine, EngineError, EventBuf, FinishReason, RequestId, Stats, StepRecord, TokenId},
+    measure::{monotonic_ns, process_cpu_ns},
+    workload::{Workload, mix},
+};
+
+/// Where a trial's records go.
+pub trait RecordSink {
+    /// Part of the tokens table.
+    ///
+    /// # Errors
+    /// When the record cannot be passed on.
+    fn tokens(&mut self, rows: &[TokenRow]) -> std::io::Result<()>;
+    /// Part of the requests table.
+    ///
+    /// # Errors
+    /// When the record cannot be passed on.
+    fn requests(&mut self, rows: &[RequestRow]) -> std::io::Result<()>;
+    /// Part of the steps table.
+    ///
+    /// # Errors
+    /// When the record cannot be passed on.
+    fn steps(&mut self, rows: &[StepRow]) -> std::io::Result<()>;
+    /// Output tokens so far; called a few times a second.
+    ///
+    /// # Errors
+    /// When the record cannot be passed on.
+    fn progress(&mut self, output_tokens: u64) -> std::io::Result<()>;
+}
+
+/// Token rows kept in memory before some are passed on in the middle of a trial (16 MiB).
+pub const KEEP_TOKENS: usize = 1 << 19;
+const KEEP_REQUESTS: usize = 1 << 16;
+const KEEP_STEPS: usize = 1 << 16;
+const PROGRESS_NS: u64 = 250_000_000;
+/// The longest that `poll` may block: how soon a trial notices anything else.
+const POLL_NS: u64 = 100_000_000;
+
+/// Why a trial gave no summary.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The engine or its answers.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The records could not be passed on.
+    #[error("records could not be passed on: {0}")]
+    Sink(#[from] std::io::Error),
+}
+
+/// Runs one trial. The engine is reset first.
+///
+/// # Errors
+/// [`DriveError::Engine`] with kind `Mismatch` when the engine consumed or produced other counts than were asked,
+/// naming both; otherwise what the engine or the sink failed with.
+pub fn run_trial(
+    engine: &mut dyn Engine,
+    spec: &TrialSpec,
+    sink: &mut dyn RecordSink,
+) -> Result<TrialSummary, DriveError> {
+    let workload = Workload::new(spec.workload.clone()).map_err(|error| EngineError::bad_request(error.to_string()))?;
+    let workload_digest = workload.digest();
+    engine.reset()?;
+    let stats_before = engine.stats();
+    let mut recorder = Recorder::new(sink, &workload);
+    let span = match (spec.method, spec.load) {
+        (Method::Generate, Load::Offline { batch }) => generate(engine, &workload, batch, &mut recorder)?,
+        (Method::Steps, load) => step_loop(engine, &workload, load, &mut recorder)?,
+        (Method::Generate, Load::Closed { .. }) => {
+            let message = "a closed loop needs submit and poll: the generate call takes all its requests at once";
+            return Err(EngineError::unsupported(message).into());
+        }
+    };
+    let stats = difference(&stats_before, engine.stats());
+    let flushes_in_trial = recorder.flushes;
+    recorder.flush()?;
+    let (expect_in, expect_out) = workload.totals();
+    let counted = (recorder.requests_done, recorder.input_tokens, recorder.output_tokens);
+    if counted != (workload.len(), expect_in, expect_out) {
+        return Err(EngineError::mismatch(format!(
+            "the trial asked for {} requests, {expect_in} tokens in and {expect_out} out; the engine did {}, {} and {}",
+            workload.len(),
+            counted.0,
+            counted.1,
+            counted.2,
+        ))
+        .into());
+    }
+    Ok(TrialSummary {
+        start_ns: span.start_ns,
+        end_ns: span.end_ns,
+        virtual_time: engine.info().virtual_time,
+        requests: recorder.requests_done,
+        input_tokens: recorder.input_tokens,
+        output_tokens: recorder.output_tokens,
+        workload_digest,
+        output_digest: recorder.output_digest,
+        harness_ns: span.harness_ns,
+        cpu_ns: span.cpu_ns,
+        engine_calls: span.engine_calls,
+        flushes_in_trial,
+        stats,
+    })
+}
+
+struct Span {
+    start_ns: u64,
+    end_ns: u64,
+    harness_ns: u64,
+    cpu_ns: u64,
+    engine_calls: u64,
+}
+
+/// Host time inside and outside the engine's calls.
+struct Ledger {
+    start_ns: u64,
+    inside_ns: u64,
+    calls: u64,
+    cpu_ns: u64,
+}
+
+impl Ledger {
+    fn start() -> Self {
+        Self { cpu_ns: process_cpu_ns(), start_ns: monotonic_ns(), inside_ns: 0, calls: 0 }
+    }
+
+    fn call<T>(&mut self, run: impl FnOnce() -> T) -> T {
+        let before = monotonic_ns();
+        let result = run();
+        self.inside_ns += monotonic_ns() - before;
+        self.calls += 1;
+        result
+    }
+
+    fn end(self, start_ns: u64, end_ns: u64) -> Span {
+        let total_ns = monotonic_ns() - self.start_ns;
+        Span {
+            start_ns,
+            end_ns,
+            harness_ns: total_ns.saturating_sub(self.inside_ns),
+            cpu_ns: process_cpu_ns() - self.cpu_ns,
+            engine_calls: self.calls,
+        }
+    }
+}
+
+fn generate(
+    engine: &mut dyn Engine,
+    workload: &Workload,
+    batch: u32,
+    recorder: &mut Recorder<'_>,
+) -> Result<Span, DriveError> {
+    let batch = batch.clamp(1, workload.len());
+    let batches: Vec<_> = (0..workload.len())
+        .step_by(batch as usize)
+        .map(|start| workload.batch(start..start.saturating_add(batch).min(workload.len())))
+        .collect();
+    let mut answers = Vec::with_capacity(batches.len());
+    let mut ledger = Ledger::start();
+    let start_ns = engine.now_ns();
+    for batch in &batches {
+        answers.push(ledger.call(|| engine.generate(batch))?);
+    }
+    let end_ns = engine.now_ns();
+    let span = ledger.end(start_ns, end_ns);
+    let vocab_size = engine.info().model.vocab_size;
+    for (batch, answer) in batches.iter().zip(&answers) {
+        if batch.len() != answer.rows.len() {
+            return Err(EngineError::mismatch(format!(
+                "generate was given {} requests and answered {}",
+                batch.len(),
+                answer.rows.len()
+            ))
+            .into());
+        }
+        for (request, row) in batch.iter().zip(&answer.rows) {
+            let ids = &answer.ids[row.tokens.clone()];
+            if row.request != request.id {
+                return Err(EngineError::mismatch(format!(
+                    "generate answered request {} where request {} stood",
+                    row.request.0, request.id.0
+                ))
+                .into());
+            }
+            let ended = Ended { id: request.id, input: Some(row.input_tokens), output: ids.len() as u32 };
+            ended.check(request.prompt.len() as u32, request.output_tokens, row.finish)?;
+            check_ids(request.id, ids, vocab_size)?;
+            recorder.request(RequestRow {
+                scheduled_ns: start_ns,
+                submitted_ns: NONE,
+                first_ns: NONE,
+                last_ns: NONE,
+                output_hash: hash_ids(hash_start(request.id), ids),
+                request: request.id.0,
+                input_tokens: row.input_tokens,
+                output_tokens: ids.len() as u32,
+                finish: row.finish as u32,
+            })?;
+        }
+    }
+    Ok(span)
+}
+
+/// A request from its first token on.
+struct InFlight {
+    first_ns: u64,
+    last_ns: u64,
+    hash: u64,
+    produced: u32,
+    input: Option<u32>,
+}
+
+fn step_loop(
+    engine: &mut dyn Engine,
+    workload: &Workload,
+    load: Load,
+    recorder: &mut Recorder<'_>,
+) -> Result<Span, DriveError> {
+    let vocab_size = engine.info().model.vocab_size;
+    let total = workload.len();
+    let limit = match load {
+        Load::Offline { batch } => batch,
+        Load::Closed { concurrency } => concurrency,
+    }
+    .clamp(1, total);
+    let mut prompt = Vec::with_capacity(workload.spec().input.max().min(1 << 20) as usize);
+    let mut out = EventBuf::default();
+    let mut live: FxHashMap<u32, InFlight> = FxHashMap::default();
+    let mut submitted_ns = vec![0_u64; total as usize];
+    let (mut submitted, mut done) = (0_u32, 0_u32);
+
+    let mut ledger = Ledger::start();
+    let mut progress_ns = ledger.start_ns + PROGRESS_NS;
+    let start_ns = engine.now_ns();
+    let mut end_ns = start_ns;
+    let mut wave_ns = start_ns;
+    while done < total {
+        // Offline hands over the next batch when the last one is done; closed refills at once.
+        let room = match load {
+            Load::Offline { .. } if submitted > done => 0,
+            Load::Offline { .. } | Load::Closed { .. } => limit - (submitted - done),
+        };
+        if room > 0 && submitted < total {
+            // All requests handed over together were due together.
+            wave_ns = engine.now_ns();
+        }
+        for _ in 0..room.min(total - submitted) {
+            let request = workload.request(submitted, &mut prompt);
+            ledger.call(|| engine.submit(request))?;
+            submitted_ns[submitted as usize] = wave_ns;
+            submitted += 1;
+        }
+        let deadline_ns = engine.now_ns() + POLL_NS;
+        ledger.call(|| engine.poll(deadline_ns, &mut out))?;
+        for event in &out.events {
+            let ids = &out.ids[event.tokens.clone()];
+            let id = event.request;
+            if id.0 >= submitted {
+                return Err(EngineError::mismatch(format!(
+                    "an event for request {}, which was never handed over",
+                    id.0
+                ))
+                .into());
+            }
+            check_ids(id, ids, vocab_size)?;
+            let state = match live.entry(id.0) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(InFlight {
+                    first_ns: NONE,
+                    last_ns: NONE,
+                    hash: hash_start(id),
+                    produced: 0,
+                    input: None,
+                }),
+            };
+            state.input = event.input_tokens.or(state.input);
+            if !ids.is_empty() {
+                let gap_ns = if state.last_ns == NONE { NONE } else { event.time_ns.saturating_sub(state.last_ns) };
+                if state.first_ns == NONE {
+                    state.first_ns = event.time_ns;
+                }
+                state.last_ns = event.time_ns;
+                state.hash = hash_ids(state.hash, ids);
+                recorder.token(TokenRow {
+                    time_ns: event.time_ns,
+                    gap_ns,
+                    request: id.0,
+                    index: state.produced,
+                    tokens: ids.len() as u32,
+                    padding: 0,
+                })?;
+                state.produced += ids.len() as u32;
+            }
+            if let Some(finish) = event.finish {
+                let (input, output) = workload.lengths(id.0);
+                Ended { id, input: state.input, output: state.produced }.check(input, output, finish)?;
+                recorder.request(RequestRow {
+                    scheduled_ns: submitted_ns[id.0 as usize],
+                    submitted_ns: submitted_ns[id.0 as usize],
+                    first_ns: state.first_ns,
+                    last_ns: state.last_ns,
+                    output_hash: state.hash,
+                    request: id.0,
+                    input_tokens: input,
+                    output_tokens: output,
+                    finish: finish as u32,
+                })?;
+                live.remove(&id.0);
+                done += 1;
+                end_ns = end_ns.max(event.time_ns);
+            }
+        }
+        for step in &out.steps {
+            recorder.step(step)?;
+        }
+        out.clear();
+        let now_ns = monotonic_ns();
+        if now_ns >= progress_ns {
+            progress_ns = now_ns + PROGRESS_NS;
+            recorder.sink.progress(recorder.output_tokens_seen)?;
+        }
+    }
+    let end_ns = end_ns.max(engine.now_ns());
+    Ok(ledger.end(start_ns, end_ns))
+}
+
+struct Ended {
+    id: RequestId,
+    input: Option<u32>,
+    output: u32,
+}
+
+impl Ended {
+    /// Checks what the engine did with a request against what it was asked.
+    fn check(&self, input: u32, output: u32, finish: FinishReason) -> Result<(), EngineError> {
+        let found = self.input.map_or_else(|| "an untold number of".to_owned(), |n| n.to_string());
+        if self.input != Some(input) {
+            return Err(EngineError::mismatch(format!(
+                "request {}: {input} prompt tokens were given, the engine consumed {found}",
+                self.id.0
+            )));
+        }
+        if self.output != output || finish != FinishReason::Length {
+            return Err(EngineError::mismatch(format!(
+                "request {}: {output} output tokens were asked for, the engine produced {} and ended with {finish:?}",
+                self.id.0, self.output
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn check_ids(request: RequestId, ids: &[TokenId], vocab_size: u32) -> Result<(), EngineError> {
+    match ids.iter().find(|id| id.0 >= vocab_size) {
+        Some(id) => Err(EngineError::mismatch(format!(
+            "request {}: output id {} lies outside the vocabulary of {vocab_size}",
+            request.0, id.0
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn hash_start(id: RequestId) -> u64 {
+    mix(0, u64::from(id.0))
+}
+
+fn hash_ids(start: u64, ids: &[TokenId]) -> u64 {
+    ids.iter().fold(start, |hash, id| mix(hash, u64::from(id.0)))
+}
+
+fn difference(before: &Stats, after: Stats) -> Stats {
+    after
+        .into_iter()
+        .map(|(name, value)| {
+            let base = before.get(&name).copied().unwrap_or(0.0);
+            (name, value - base)
+        })
+        .collect()
+}
+
+struct Recorder<'a> {
+    sink: &'a mut dyn RecordSink,
+    tokens: Vec<TokenRow>,
+    requests: Vec<RequestRow>,
+    steps: Vec<StepRow>,
+    flushes: u32,
+    requests_done: u32,
+    input_tokens: u64,
+    output_tokens: u64,
+    output_tokens_seen: u64,
+    output_digest: u64,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(sink: &'a mut dyn RecordSink, workload: &Workload) -> Self {
+        let requests = workload.len() as usize;
+        let tokens = requests.saturating_mul(workload.spec().output.max() as usize);
+        Self {
+            sink,
+            tokens: Vec::with_capacity(tokens.min(KEEP_TOKENS)),
+            requests: Vec::with_capacity(requests.min(KEEP_REQUESTS)),
+            steps: Vec::with_capacity(tokens.min(KEEP_STEPS)),
+            flushes: 0,
+            requests_done: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            output_tokens_seen: 0,
+            output_digest: 0,
+        }
+    }
+
+    fn token(&mut self, row: TokenRow) -> std::io::Result<()> {
+        self.output_tokens_seen += u64::from(row.tokens);
+        self.tokens.push(row);
+        if self.tokens.len() >= KEEP_TOKENS { self.flush_early() } else { Ok(()) }
+    }
+
+    fn request(&mut self, row: RequestRow) -> std::io::Result<()> {
+        self.requests_done += 1;
+        self.input_tokens += u64::from(row.input_tokens);
+        self.output_tokens += u64::from(row.output_tokens);
+        self.output_digest = self.output_digest.wrapping_add(row.output_hash);
+        self.requests.push(row);
+        if self.requests.len() >= KEEP_REQUESTS { self.flush_early() } else { Ok(()) }
+    }
+
+    fn step(&mut self, step: &StepRecord) -> std::io::Result<()> {
+        self.steps.push(StepRow {
+            start_ns: step.start_ns,
+            end_ns: step.end_ns,
+            kv_tokens: step.kv_tokens,
+            prefill_tokens: step.prefill_tokens,
+            decode_seqs: step.decode_seqs,
+            running: step.running,
+            waiting: step.waiting,
+        });
+        if self.steps.len() >= KEEP_STEPS { self.flush_early() } else { Ok(()) }
+    }
+
+    fn flush_early(&mut self) -> std::io::Result<()> {
+        self.flushes += 1;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.sink.tokens(&self.tokens)?;
+        self.sink.requests(&self.requests)?;
+        self.sink.steps(&self.steps)?;
+        self.tokens.clear();
+        self.requests.clear();
+        self.steps.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! A cell: one process that hosts one engine with one configuration.
+//!
+//! The child's side is [`serve`], the loop that every cell program runs; it times trials with [`drive`]. The parent's
+//! side is [`parent`]. Between them go the frames of [`protocol`].
+
+pub mod drive;
+pub mod parent;
+pub mod protocol;
+mod serve;
+
+pub use serve::serve;

@@ -1,0 +1,151 @@
+//! The child's side: what every cell program runs.
+use std::{
+    io::{self, BufWriter, IsTerminal, Write},
+    process::ExitCode,
+    sync::mpsc,
+};
+
+use rustix::{
+    fd::OwnedFd,
+    fs::{Mode, OFlags},
+};
+
+use super::{
+    drive::{DriveError, RecordSink, run_trial},
+    protocol::{
+        Command, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, read_command, write_message, write_rows,
+    },
+};
+use crate::{
+    BUILD_HASH,
+    engine::{Engine, EngineError, LoadConfig},
+    measure::monotonic_ns,
+};
+
+/// Exit status of a cell whose parent went away.
+const ORPHANED: i32 = 3;
+
+/// Serves one engine to the parent process, on the calling thread, until the parent says to stop or goes away.
+///
+/// Standard input and output are moved aside first: what the engine prints goes to standard error, which the parent has
+/// pointed at the cell's log.
+pub fn serve(mut load: impl FnMut(&LoadConfig) -> Result<Box<dyn Engine>, EngineError>) -> ExitCode {
+    if io::stdin().is_terminal() {
+        eprintln!("This is a cell: `tacho run` starts it and speaks to it through a pipe. See `tacho run --help`.");
+        return ExitCode::from(2);
+    }
+    let (input, output) = match take_stdio() {
+        Ok(pipes) => pipes,
+        Err(error) => {
+            eprintln!("cell: cannot move standard input and output aside: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (sender, commands) = mpsc::channel();
+    std::thread::spawn(move || listen(input.into(), &sender));
+    let mut pipe = Pipe(BufWriter::new(output.into()));
+    match converse(&mut pipe, &commands, &mut load) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cell: the parent cannot be reached: {error}");
+            ExitCode::from(ORPHANED as u8)
+        }
+    }
+}
+
+fn take_stdio() -> io::Result<(OwnedFd, OwnedFd)> {
+    let input = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let output = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok((input, output))
+}
+
+fn listen(mut input: std::fs::File, sender: &mpsc::Sender<Command>) {
+    loop {
+        match read_command(&mut input) {
+            Ok(command) => {
+                let last = command == Command::Shutdown;
+                if sender.send(command).is_err() || last {
+                    return;
+                }
+            }
+            Err(error) => {
+                // The engine's thread may be deep in a native call: nothing but ending the process stops it.
+                if !matches!(error, ProtocolError::Closed) {
+                    eprintln!("cell: the parent's commands are not readable: {error}");
+                }
+                std::process::exit(ORPHANED);
+            }
+        }
+    }
+}
+
+fn converse(
+    pipe: &mut Pipe,
+    commands: &mpsc::Receiver<Command>,
+    load: &mut impl FnMut(&LoadConfig) -> Result<Box<dyn Engine>, EngineError>,
+) -> io::Result<()> {
+    pipe.say(&Reply::Hello { protocol: PROTOCOL, build: BUILD_HASH.to_owned(), pid: std::process::id() })?;
+    let mut engine: Option<Box<dyn Engine>> = None;
+    while let Ok(command) = commands.recv() {
+        match command {
+            Command::Load(config) => {
+                drop(engine.take());
+                let start_ns = monotonic_ns();
+                match load(&config) {
+                    Ok(loaded) => {
+                        let info = Box::new(loaded.info().clone());
+                        engine = Some(loaded);
+                        pipe.say(&Reply::Loaded { info, load_ns: monotonic_ns() - start_ns })?;
+                    }
+                    Err(error) => pipe.say(&Reply::Failed(error))?,
+                }
+            }
+            Command::Trial(spec) => match engine.as_deref_mut() {
+                None => {
+                    pipe.say(&Reply::Failed(EngineError::engine("a trial was asked for before an engine was loaded")))?
+                }
+                Some(engine) => match run_trial(engine, &spec, pipe) {
+                    Ok(summary) => pipe.say(&Reply::TrialDone(Box::new(summary)))?,
+                    Err(DriveError::Engine(error)) => pipe.say(&Reply::Failed(error))?,
+                    Err(DriveError::Sink(error)) => return Err(error),
+                },
+            },
+            Command::Shutdown => {
+                let ended = engine.as_deref_mut().map_or(Ok(()), |engine| engine.shutdown());
+                drop(engine.take());
+                return pipe.say(&ended.map_or_else(Reply::Failed, |()| Reply::Bye));
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Pipe(BufWriter<std::fs::File>);
+
+impl Pipe {
+    fn say(&mut self, reply: &Reply) -> io::Result<()> {
+        write_message(&mut self.0, reply)?;
+        self.0.flush()
+    }
+}
+
+impl RecordSink for Pipe {
+    fn tokens(&mut self, rows: &[TokenRow]) -> io::Result<()> {
+        write_rows(&mut self.0, rows)
+    }
+
+    fn requests(&mut self, rows: &[RequestRow]) -> io::Result<()> {
+        write_rows(&mut self.0, rows)
+    }
+
+    fn steps(&mut self, rows: &[StepRow]) -> io::Result<()> {
+        write_rows(&mut self.0, rows)
+    }
+
+    fn progress(&mut self, output_tokens: u64) -> io::Result<()> {
+        self.say(&Reply::Progress { output_tokens })
+    }
+}

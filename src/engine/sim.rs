@@ -1,0 +1,446 @@
+//! `sim`: a simulated engine whose cost model is declared, so that what the harness reports can be checked against what
+//! is true. It runs in real time (it waits) or in virtual time (its clock jumps).
+//!
+//! A step takes `step_base_us + prefill_token_us × prompt tokens computed + decode_seq_us × sequences decoding`
+//! microseconds. Each step first gives every running sequence one decode token, then computes waiting prompts in order
+//! of submission, up to `prefill_chunk` tokens a step; the step that finishes a prompt also gives its first token.
+//! A request is admitted when a sequence slot is free and the KV cache has room for its prompt and whole output.
+//! Tokens are a hash of the prompt, the position and, when sampling, the seed.
+use std::collections::VecDeque;
+
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Boundary, Capabilities, Completions, Engine, EngineError, EngineInfo, ErrorKind, Event, EventBuf, FinishReason,
+    IdRange, LoadConfig, ModelInfo, Options, Request, RequestBatch, RequestId, Scheduler, Stats, StepRecord, TokenId,
+    stat,
+};
+use crate::{
+    measure::{monotonic_ns, sleep_until_ns},
+    workload::{mix, standard_normal},
+};
+
+/// The engine's id.
+pub const ID: &str = "sim";
+
+/// Which clock the engine lives by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Time {
+    /// It waits out its costs.
+    #[default]
+    Real,
+    /// Its clock jumps ahead by its costs.
+    Virtual,
+}
+
+/// A fault to commit, for tests of what survives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The process aborts.
+    Abort,
+    /// The process exits with status 7.
+    Exit,
+    /// The engine panics.
+    Panic,
+    /// The call never returns.
+    Hang,
+    /// The engine answers with an error.
+    Error,
+    /// The engine answers that memory ran out.
+    OutOfMemory,
+    /// A request stops one token early.
+    ShortOutput,
+    /// A request claims one prompt token too many.
+    WrongInput,
+    /// Megabytes of garbage on standard output and standard error.
+    Noise,
+}
+
+/// The options of `sim`, by the names a plan uses (`engine.sim.step_base_us = 100`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimOptions {
+    /// Cost of any step, in microseconds.
+    pub step_base_us: f64,
+    /// Cost of a prompt token, in microseconds.
+    pub prefill_token_us: f64,
+    /// Cost of a decoding sequence in a step, in microseconds.
+    pub decode_seq_us: f64,
+    /// Relative standard deviation of a step's cost.
+    pub jitter: f64,
+    /// KV-cache capacity in tokens.
+    pub kv_tokens: u64,
+    /// The most sequences that run at once.
+    pub max_seqs: Option<u32>,
+    /// The most prompt tokens computed in a step.
+    pub prefill_chunk: u32,
+    /// The longest sequence, prompt plus output.
+    pub max_model_len: u32,
+    /// Rows of the vocabulary.
+    pub vocab_size: u32,
+    /// The clock.
+    pub time: Time,
+    /// A fault to commit at step `fault_at_step`.
+    pub fault: Option<Fault>,
+    /// Counted from the load on, warm-up included.
+    pub fault_at_step: u64,
+}
+
+impl Default for SimOptions {
+    fn default() -> Self {
+        Self {
+            step_base_us: 200.0,
+            prefill_token_us: 1.0,
+            decode_seq_us: 5.0,
+            jitter: 0.0,
+            kv_tokens: 1 << 20,
+            max_seqs: None,
+            prefill_chunk: 2048,
+            max_model_len: 1 << 17,
+            vocab_size: 32_000,
+            time: Time::Real,
+            fault: None,
+            fault_at_step: 0,
+        }
+    }
+}
+
+struct Seq {
+    id: RequestId,
+    prompt_hash: u64,
+    prompt: u32,
+    prefilled: u32,
+    produced: u32,
+    output: u32,
+    /// KV-cache tokens set aside at admission.
+    reserved: u64,
+    ended: bool,
+}
+
+impl Seq {
+    /// KV-cache tokens in use: the newest token's entry is written when it is decoded from.
+    fn kv_tokens(&self) -> u64 {
+        u64::from(self.prefilled) + u64::from(self.produced.saturating_sub(1))
+    }
+}
+
+/// The simulated engine.
+pub struct Sim {
+    info: EngineInfo,
+    options: SimOptions,
+    max_seqs: usize,
+    virtual_ns: u64,
+    waiting: VecDeque<Seq>,
+    running: Vec<Seq>,
+    /// Cancelled since the last poll.
+    cancelled: Vec<RequestId>,
+    kv_reserved: u64,
+    kv_used: u64,
+    steps: u64,
+    rng: Xoshiro256PlusPlus,
+}
+
+impl Sim {
+    /// Loads the engine.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for an unknown or ill-typed option.
+    pub fn load(config: &LoadConfig) -> Result<Self, EngineError> {
+        let map = config.options.clone().into_iter().collect();
+        let options: SimOptions = serde_json::from_value(serde_json::Value::Object(map))
+            .map_err(|error| EngineError::unsupported(format!("sim: option not understood: {error}")))?;
+        let costs = [options.step_base_us, options.prefill_token_us, options.decode_seq_us, options.jitter];
+        if costs.iter().any(|cost| !cost.is_finite() || *cost < 0.0) {
+            return Err(EngineError::unsupported("sim: costs and jitter must be finite and not negative"));
+        }
+        let max_seqs = options.max_seqs.unwrap_or(config.max_seqs.max(1));
+        if max_seqs == 0 || options.prefill_chunk == 0 || options.vocab_size < 16 {
+            return Err(EngineError::unsupported(
+                "sim: expected max_seqs and prefill_chunk of at least 1 and vocab_size of at least 16",
+            ));
+        }
+        let effective = match serde_json::to_value(&options) {
+            Ok(serde_json::Value::Object(map)) => map.into_iter().collect(),
+            _ => Options::new(),
+        };
+        let info = EngineInfo {
+            engine: ID.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            double: Some("simulated engine: its figures say nothing about any hardware".to_owned()),
+            boundary: Boundary::InCore,
+            scheduler: Scheduler::Engine,
+            device: "simulated".to_owned(),
+            compile_mode: None,
+            gpu_in_process: None,
+            parallelism: (1, 1),
+            model: ModelInfo {
+                name: "sim".to_owned(),
+                vocab_size: options.vocab_size,
+                context_len: Some(options.max_model_len),
+                // The first ids stand for a real vocabulary's control tokens.
+                ordinary_ids: vec![IdRange { start: 4, end: options.vocab_size }],
+                ..ModelInfo::default()
+            },
+            kv_capacity_tokens: Some(options.kv_tokens),
+            max_seqs: Some(max_seqs),
+            max_model_len: Some(options.max_model_len),
+            virtual_time: options.time == Time::Virtual,
+            capabilities: Capabilities::ALL,
+            effective,
+        };
+        Ok(Self {
+            info,
+            max_seqs: max_seqs as usize,
+            virtual_ns: 1, // 0 stands for "never" in tables
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            cancelled: Vec::new(),
+            kv_reserved: 0,
+            kv_used: 0,
+            steps: 0,
+            rng: Xoshiro256PlusPlus::seed_from_u64(config.seed),
+            options,
+        })
+    }
+
+    fn token(&self, prompt_hash: u64, position: u32) -> TokenId {
+        let span = u64::from(self.options.vocab_size - 4);
+        TokenId(4 + (mix(prompt_hash, u64::from(position)) % span) as u32)
+    }
+
+    fn admit(&mut self) {
+        while self.running.len() < self.max_seqs {
+            let Some(next) = self.waiting.front() else { return };
+            if self.kv_reserved + next.reserved > self.options.kv_tokens {
+                return;
+            }
+            self.kv_reserved += next.reserved;
+            self.running.extend(self.waiting.pop_front());
+        }
+    }
+
+    /// One step; the caller has made sure that something runs.
+    fn step(&mut self, out: &mut EventBuf) -> Result<(), EngineError> {
+        let start_ns = self.now_ns();
+        let fault = self.options.fault.filter(|_| self.steps == self.options.fault_at_step);
+        self.steps += 1;
+        let (mut short, mut wrong_input) = (false, 0);
+        match fault {
+            None => {}
+            Some(Fault::ShortOutput) => short = true,
+            Some(Fault::WrongInput) => wrong_input = 1,
+            Some(fault) => commit(fault)?,
+        }
+        let mut decode_seqs = 0;
+        let mut prefill_tokens = 0;
+        for seq in &mut self.running {
+            if seq.prefilled == seq.prompt {
+                decode_seqs += 1;
+                seq.produced += 1;
+                self.kv_used += 1;
+            } else {
+                let chunk = (seq.prompt - seq.prefilled).min(self.options.prefill_chunk - prefill_tokens);
+                prefill_tokens += chunk;
+                seq.prefilled += chunk;
+                self.kv_used += u64::from(chunk);
+                if seq.prefilled == seq.prompt {
+                    seq.produced = 1;
+                }
+            }
+        }
+        let mut cost_us = self.options.step_base_us
+            + self.options.prefill_token_us * f64::from(prefill_tokens)
+            + self.options.decode_seq_us * f64::from(decode_seqs);
+        if self.options.jitter > 0.0 {
+            cost_us *= (1.0 + self.options.jitter * standard_normal(&mut self.rng)).max(0.0);
+        }
+        let cost_ns = (cost_us * 1000.0).round() as u64;
+        match self.options.time {
+            Time::Virtual => self.virtual_ns += cost_ns,
+            Time::Real if cost_ns > 0 => sleep_until_ns(start_ns + cost_ns),
+            Time::Real => {}
+        }
+        let end_ns = self.now_ns();
+        for index in 0..self.running.len() {
+            let seq = &self.running[index];
+            if seq.produced == 0 || seq.prefilled < seq.prompt {
+                continue;
+            }
+            let token = self.token(seq.prompt_hash, seq.produced - 1);
+            let finish = if seq.produced == seq.output {
+                Some(FinishReason::Length)
+            } else if short {
+                Some(FinishReason::Stop)
+            } else {
+                None
+            };
+            let input = finish.map(|_| seq.prompt + wrong_input);
+            out.push(seq.id, end_ns, &[token], input, finish);
+            if finish.is_some() {
+                short &= finish == Some(FinishReason::Length);
+                self.kv_reserved -= seq.reserved;
+                self.kv_used -= seq.kv_tokens();
+                self.running[index].ended = true;
+            }
+        }
+        self.running.retain(|seq| !seq.ended);
+        out.steps.push(StepRecord {
+            start_ns,
+            end_ns,
+            prefill_tokens,
+            decode_seqs,
+            running: self.running.len() as u32,
+            waiting: self.waiting.len() as u32,
+            kv_tokens: self.kv_used,
+        });
+        Ok(())
+    }
+}
+
+fn commit(fault: Fault) -> Result<(), EngineError> {
+    match fault {
+        Fault::Abort => std::process::abort(),
+        Fault::Exit => std::process::exit(7),
+        Fault::Panic => panic!("sim: injected panic"),
+        Fault::Hang => loop {
+            std::thread::sleep(std::time::Duration::from_secs(3600));
+        },
+        Fault::Error => Err(EngineError::engine("sim: injected error")),
+        Fault::OutOfMemory => Err(EngineError::new(ErrorKind::OutOfMemory, "sim: injected out of memory")),
+        Fault::Noise => {
+            let line = [0xff, 0x00, b'{', b'"', 0x1b, b'\n'].repeat(10_000);
+            for _ in 0..50 {
+                let _ = std::io::Write::write_all(&mut std::io::stdout(), &line);
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), &line);
+            }
+            Ok(())
+        }
+        Fault::ShortOutput | Fault::WrongInput => Ok(()),
+    }
+}
+
+impl Engine for Sim {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn generate(&mut self, batch: &RequestBatch) -> Result<Completions, EngineError> {
+        let mut out = EventBuf::default();
+        let mut outputs: Vec<(u32, Vec<TokenId>, Option<FinishReason>)> = Vec::with_capacity(batch.len());
+        let mut index_of = rustc_hash::FxHashMap::default();
+        for (index, request) in batch.iter().enumerate() {
+            self.submit(request)?;
+            index_of.insert(request.id, index);
+            outputs.push((0, Vec::with_capacity(request.output_tokens as usize), None));
+        }
+        while !self.waiting.is_empty() || !self.running.is_empty() {
+            out.clear();
+            self.admit();
+            self.step(&mut out)?;
+            for event in &out.events {
+                let Some(&index) = index_of.get(&event.request) else { continue };
+                let (input, ids, finish) = &mut outputs[index];
+                ids.extend_from_slice(&out.ids[event.tokens.clone()]);
+                *input = event.input_tokens.unwrap_or(*input);
+                *finish = event.finish.or(*finish);
+            }
+        }
+        let mut completions = Completions::default();
+        for (request, (input, ids, finish)) in batch.iter().zip(&outputs) {
+            completions.push(request.id, *input, ids, finish.unwrap_or(FinishReason::Error));
+        }
+        Ok(completions)
+    }
+
+    fn submit(&mut self, request: Request<'_>) -> Result<(), EngineError> {
+        let need = request.prompt.len() as u64 + u64::from(request.output_tokens);
+        let limit = u64::from(self.options.max_model_len).min(self.options.kv_tokens);
+        if request.prompt.is_empty() || request.output_tokens == 0 || need > limit {
+            return Err(EngineError::bad_request(format!(
+                "sim: request {} wants {} tokens in and {} out; expected at least 1 each and at most {limit} together",
+                request.id.0,
+                request.prompt.len(),
+                request.output_tokens,
+            )));
+        }
+        let seed = if request.sampling.is_greedy() { 0 } else { mix(1, request.sampling.seed) };
+        let prompt_hash =
+            request.prompt.iter().fold(seed, |state, id| (state ^ u64::from(id.0)).wrapping_mul(0x100_0000_01b3));
+        self.waiting.push_back(Seq {
+            id: request.id,
+            prompt_hash,
+            prompt: request.prompt.len() as u32,
+            prefilled: 0,
+            produced: 0,
+            output: request.output_tokens,
+            reserved: need,
+            ended: false,
+        });
+        Ok(())
+    }
+
+    fn poll(&mut self, deadline_ns: u64, out: &mut EventBuf) -> Result<(), EngineError> {
+        if !self.cancelled.is_empty() {
+            let time_ns = self.now_ns();
+            for id in self.cancelled.drain(..) {
+                let tokens = out.ids.len()..out.ids.len();
+                let finish = Some(FinishReason::Cancelled);
+                out.events.push(Event { request: id, time_ns, tokens, input_tokens: None, finish });
+            }
+            return Ok(());
+        }
+        self.admit();
+        if self.running.is_empty() {
+            match self.options.time {
+                Time::Virtual => self.virtual_ns = self.virtual_ns.max(deadline_ns),
+                Time::Real => sleep_until_ns(deadline_ns),
+            }
+            return Ok(());
+        }
+        self.step(out)
+    }
+
+    fn cancel(&mut self, id: RequestId) -> Result<(), EngineError> {
+        if let Some(index) = self.waiting.iter().position(|seq| seq.id == id) {
+            self.waiting.remove(index);
+            self.cancelled.push(id);
+        } else if let Some(index) = self.running.iter().position(|seq| seq.id == id) {
+            let seq = self.running.remove(index);
+            self.kv_reserved -= seq.reserved;
+            self.kv_used -= seq.kv_tokens();
+            self.cancelled.push(id);
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<(), EngineError> {
+        self.waiting.clear();
+        self.running.clear();
+        self.cancelled.clear();
+        (self.kv_reserved, self.kv_used) = (0, 0);
+        Ok(())
+    }
+
+    fn stats(&mut self) -> Stats {
+        Stats::from([
+            (stat::STEPS.to_owned(), self.steps as f64),
+            (stat::PREFIX_HIT_TOKENS.to_owned(), 0.0),
+            (stat::PREEMPTIONS.to_owned(), 0.0),
+        ])
+    }
+
+    fn shutdown(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn now_ns(&self) -> u64 {
+        match self.options.time {
+            Time::Real => monotonic_ns(),
+            Time::Virtual => self.virtual_ns,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A plan resolved: every value in place, every point spelled out.
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cell::protocol::Load,
+    engine::{LoadConfig, Options, Sampling},
+    workload::LengthDist,
+};
+
+/// An engine and its own options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngineSpec {
+    /// The engine's id, as in `engines/<id>`.
+    pub id: String,
+    /// By the engine's own names.
+    pub options: Options,
+}
+
+/// The requests of a point, but for what only the loaded model and the trial's number add.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointWorkload {
+    /// How many requests a trial has.
+    pub requests: u32,
+    /// Prompt lengths in tokens.
+    pub input: LengthDist,
+    /// Output lengths in tokens.
+    pub output: LengthDist,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// The seed.
+    pub seed: u64,
+}
+
+/// One engine configuration × one workload × one load mode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Its place in the plan, from 0.
+    pub number: u32,
+    /// The engine.
+    pub engine: EngineSpec,
+    /// A GGUF file or a model folder; None for engines without a model.
+    pub model: Option<PathBuf>,
+    /// How requests meet the engine.
+    pub load: Load,
+    /// The requests.
+    pub workload: PointWorkload,
+    /// The axes that the plan varies, with this point's value of each, in the plan's order.
+    pub axes: Vec<(String, String)>,
+}
+
+/// How many trials, and for how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialPolicy {
+    /// Trials go on until the 95 % interval of the median throughput is within this fraction of it, either way.
+    pub target: f64,
+    /// At least this many timed trials (6 is the fewest whose extremes are a 95 % interval of the median).
+    pub min_trials: u32,
+    /// At most this many.
+    pub max_trials: u32,
+    /// Time after which a point starts no further timed trial, beyond `min_trials`.
+    pub max_time: Duration,
+    /// At most this many warm-up trials.
+    pub max_warmup: u32,
+    /// Step-loop trials for latencies after the timed `generate` trials; 0 leaves offline latencies null.
+    pub latency_trials: u32,
+}
+
+/// Deadlines of a cell, and the rest of a resolved plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its name, which names the run directory too.
+    pub name: String,
+    /// Every point, in order.
+    pub points: Vec<Point>,
+    /// How many trials.
+    pub trials: TrialPolicy,
+    /// The longest that loading an engine may take.
+    pub load_within: Duration,
+    /// The longest that one trial may take.
+    pub trial_within: Duration,
+}
+
+/// What one cell is started for: one engine configuration and its points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellPlan {
+    /// What to load: sizes are the largest that its points need.
+    pub load: LoadConfig,
+    /// The points, by their number.
+    pub points: Vec<u32>,
+}
+
+impl Plan {
+    /// Groups the points by engine configuration, in order of first appearance.
+    pub fn cells(&self) -> Vec<CellPlan> {
+        let mut cells: Vec<CellPlan> = Vec::new();
+        for point in &self.points {
+            let needed = point.workload.requests.min(match point.load {
+                Load::Offline { batch } => batch,
+                Load::Closed { concurrency } => concurrency,
+            });
+            let longest = point.workload.input.max().saturating_add(point.workload.output.max());
+            let same = |cell: &&mut CellPlan| {
+                cell.load.engine == point.engine.id
+                    && cell.load.options == point.engine.options
+                    && cell.load.model == point.model
+            };
+            match cells.iter_mut().find(same) {
+                Some(cell) => {
+                    cell.points.push(point.number);
+                    cell.load.max_seqs = cell.load.max_seqs.max(needed);
+                    cell.load.max_model_len = cell.load.max_model_len.max(longest);
+                }
+                None => cells.push(CellPlan {
+                    load: LoadConfig {
+                        engine: point.engine.id.clone(),
+                        model: point.model.clone(),
+                        max_seqs: needed,
+                        max_model_len: longest,
+                        seed: point.workload.seed,
+                        options: point.engine.options.clone(),
+                    },
+                    points: vec![point.number],
+                }),
+            }
+        }
+        cells
+    }
+}

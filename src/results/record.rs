@@ -1,0 +1,121 @@
+//! A point's outcome as the journal keeps it; the tables and reports are made from these.
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cell::protocol::{Method, TrialSummary},
+    engine::{EngineInfo, ErrorKind},
+    plan::Point,
+};
+
+/// A distribution's summary in milliseconds. Percentiles by linear interpolation (NumPy's default, Hyndman and Fan type 7).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// How many values.
+    pub n: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Sample standard deviation (n − 1); None for a single value.
+    pub sd: Option<f64>,
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+    /// Largest relative error of the percentiles: 0 when they are exact, more when there were too many values to keep.
+    pub error: f64,
+}
+
+/// A trial's figures. `None` never means 0: `latency_null_reason` says why latencies are missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialFigures {
+    /// Requests a second.
+    pub request_throughput: f64,
+    /// Prompt tokens a second.
+    pub input_token_throughput: f64,
+    /// Output tokens a second.
+    pub output_token_throughput: f64,
+    /// Prompt and output tokens a second.
+    pub total_token_throughput: f64,
+    /// First token − scheduled arrival.
+    pub ttft: Option<Quantiles>,
+    /// Gaps between a request's successive tokens. Tokens that became visible together share one gap evenly only if the
+    /// definition says so; see `metrics`.
+    pub itl: Option<Quantiles>,
+    /// (last token − first token) / (output tokens − 1) of each request with at least two tokens.
+    pub tpot: Option<Quantiles>,
+    /// Last token − scheduled arrival.
+    pub e2e: Option<Quantiles>,
+    /// Why the latencies are missing.
+    pub latency_null_reason: Option<String>,
+}
+
+/// One timed trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Its number in the point, from 0, over both methods.
+    pub trial: u32,
+    /// Which door.
+    pub method: Method,
+    /// What the cell said.
+    pub summary: TrialSummary,
+    /// What follows from it.
+    pub figures: TrialFigures,
+}
+
+/// Why a point has no figures, or not all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The engine's kind of failure; None when the cell died or records could not be stored.
+    pub kind: Option<ErrorKind>,
+    /// For a person.
+    pub reason: String,
+    /// The signal that ended the cell.
+    pub signal: Option<i32>,
+    /// The cell's exit status.
+    pub exit_code: Option<i32>,
+    /// The last lines that the cell wrote.
+    pub last_lines: Vec<String>,
+}
+
+/// How a point ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum PointStatus {
+    /// Measured.
+    Ok,
+    /// Not measured, or given up half way.
+    Failed(Failure),
+}
+
+/// A point's outcome: one line of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointRecord {
+    /// The point as planned.
+    pub point: Point,
+    /// Hash of engine, effective configuration, model digest and workload: a resumed run skips the point only when it
+    /// finds the same. None when the engine could not be loaded.
+    pub key: Option<String>,
+    /// What ran; None when the engine could not be loaded.
+    pub engine: Option<EngineInfo>,
+    /// BLAKE3 of the model's file or files.
+    pub model_digest: Option<String>,
+    /// How long loading the engine took, in nanoseconds.
+    pub load_ns: Option<u64>,
+    /// How it ended.
+    pub outcome: PointStatus,
+    /// Durations of the warm-up trials in seconds, in order.
+    pub warmup_seconds: Vec<f64>,
+    /// Whether the warm-up was seen to reach a steady state.
+    pub warmup_steady: bool,
+    /// The timed trials.
+    pub trials: Vec<TrialRecord>,
+    /// Why no further trial was run: `target`, `max_trials`, `max_time`, or `failed`.
+    pub stopped_by: String,
+}
