@@ -12,6 +12,8 @@ pub mod measure;
 pub mod plan;
 #[cfg(feature = "harness")]
 pub mod results;
+#[cfg(feature = "harness")]
+pub mod run;
 pub mod workload;
 
 /// A hash of the library's sources and its lock file: a cell built from other sources than `tacho` is refused.

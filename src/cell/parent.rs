@@ -16,7 +16,7 @@ use super::protocol::{
 };
 use crate::{
     BUILD_HASH,
-    engine::{EngineError, EngineInfo, LoadConfig},
+    engine::{EngineError, EngineInfo, LoadConfig, conformance::Check},
 };
 
 /// The first argument by which `tacho` knows that it is to be the cell of the simulated engine.
@@ -218,6 +218,19 @@ impl Cell {
                 Frame::Reply(other) => return Err(self.unexpected(&other)),
             };
             stored.map_err(CellError::Store)?;
+        }
+    }
+
+    /// Runs the conformance checks on the loaded engine.
+    ///
+    /// # Errors
+    /// [`CellError::Engine`] when none is loaded, [`CellError::Died`] when the cell did not survive them or the deadline.
+    pub fn conform(&mut self, within: Duration) -> Result<Vec<Check>, CellError> {
+        self.ask(&Command::Conform)?;
+        match self.reply(within, "finish the conformance checks")? {
+            Reply::Conformed(checks) => Ok(checks),
+            Reply::Failed(error) => Err(error.into()),
+            other => Err(self.unexpected(&other)),
         }
     }
 

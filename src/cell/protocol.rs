@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    engine::{EngineError, EngineInfo, LoadConfig, Stats},
+    engine::{EngineError, EngineInfo, LoadConfig, Stats, conformance::Check},
     workload::WorkloadSpec,
 };
 
@@ -26,19 +26,21 @@ pub const MAX_FRAME: usize = 64 << 20;
 
 /// Parent to cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
+#[serde(tag = "command", content = "with", rename_all = "snake_case")]
 pub enum Command {
     /// Load the engine. Answered by [`Reply::Loaded`] or [`Reply::Failed`].
     Load(LoadConfig),
     /// Run a trial. Answered by tables, then [`Reply::TrialDone`], or by [`Reply::Failed`].
     Trial(Box<TrialSpec>),
+    /// Run the conformance checks on the loaded engine. Answered by [`Reply::Conformed`].
+    Conform,
     /// End the engine and the process. Answered by [`Reply::Bye`].
     Shutdown,
 }
 
 /// Cell to parent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "reply", rename_all = "snake_case")]
+#[serde(tag = "reply", content = "with", rename_all = "snake_case")]
 pub enum Reply {
     /// First thing a cell says.
     Hello {
@@ -63,6 +65,8 @@ pub enum Reply {
     },
     /// The trial is over and its tables have been sent.
     TrialDone(Box<TrialSummary>),
+    /// How the conformance checks came out.
+    Conformed(Vec<Check>),
     /// The command failed. The cell can be asked for more unless the engine is broken.
     Failed(EngineError),
     /// The engine ended cleanly.

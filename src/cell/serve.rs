@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     BUILD_HASH,
-    engine::{Engine, EngineError, LoadConfig},
+    engine::{Engine, EngineError, LoadConfig, conformance},
     measure::monotonic_ns,
 };
 
@@ -113,6 +113,10 @@ fn converse(
                     Err(DriveError::Sink(error)) => return Err(error),
                 },
             },
+            Command::Conform => match engine.as_deref_mut() {
+                None => pipe.say(&no_engine("conformance"))?,
+                Some(engine) => pipe.say(&Reply::Conformed(conformance::run(engine)))?,
+            },
             Command::Shutdown => {
                 let ended = engine.as_deref_mut().map_or(Ok(()), |engine| engine.shutdown());
                 drop(engine.take());
@@ -121,6 +125,10 @@ fn converse(
         }
     }
     Ok(())
+}
+
+fn no_engine(what: &str) -> Reply {
+    Reply::Failed(EngineError::engine(format!("{what} was asked for before an engine was loaded")))
 }
 
 struct Pipe(BufWriter<std::fs::File>);

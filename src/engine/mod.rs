@@ -5,6 +5,7 @@
 //! engine cannot do, before anything is timed.
 
 mod batch;
+pub mod conformance;
 mod error;
 mod events;
 mod info;
