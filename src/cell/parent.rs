@@ -22,7 +22,7 @@ use crate::{
 /// The first argument by which `tacho` knows that it is to be the cell of the simulated engine.
 pub const SIM_CELL_ARG: &str = "__cell-sim";
 /// How many of the log's last lines go with a failure.
-const LAST_LINES: usize = 20;
+const LAST_LINES: usize = 60;
 /// Bytes of the log's end that are searched for them.
 const TAIL_BYTES: u64 = 64 << 10;
 const HELLO_WITHIN: Duration = Duration::from_secs(30);
