@@ -1,0 +1,31 @@
+# Targets are described by `make help`; what they do lives in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap build bench test lint docs audit clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+bench: ## the main job: sweep llama.cpp on this machine's CPU, print a table, leave a run directory
+	@scripts/bench.sh $(ARGS)
+
+test: ## format, lints, docs, all tests; what CI runs
+	@scripts/test.sh
+
+lint: ## format, lints and docs only
+	@scripts/test.sh lint
+
+bootstrap: ## install what the machine lacks (cmake, libclang, CPython...), saying so
+	@scripts/bootstrap.sh
+
+build: ## build tacho and every cell program, release profile
+	@scripts/build.sh
+
+docs: ## build the library's documentation
+	@PYO3_PYTHON=$$(scripts/bootstrap.sh --python) cargo doc --release --workspace --no-deps --locked
+
+audit: ## licences, advisories and sources of all dependencies (installs cargo-deny when absent)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	@cargo deny check
+
+clean: ## remove this clone's build outputs (not the cache, not your runs)
+	@cargo clean
