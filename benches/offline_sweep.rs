@@ -192,7 +192,8 @@ fn sweep(criterion: &mut Criterion, host: &Host, model: Option<PathBuf>, shapes:
     let mut group = criterion.benchmark_group(host.group);
     group.sampling_mode(SamplingMode::Flat).sample_size(10).warm_up_time(Duration::from_secs(1));
     for &shape in shapes {
-        let name = BenchmarkId::from_parameter(format!("batch={} in={} out={}", shape.batch, shape.input, shape.output));
+        let name =
+            BenchmarkId::from_parameter(format!("batch={} in={} out={}", shape.batch, shape.input, shape.output));
         group.throughput(Throughput::Elements(u64::from(shape.batch) * u64::from(shape.output)));
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|iterations| {
