@@ -342,7 +342,7 @@ fn read_payload(input: &mut impl Read) -> Result<(u8, Vec<u8>), ProtocolError> {
 }
 
 fn rows_of<R: Row>(payload: &[u8]) -> Result<Vec<R>, ProtocolError> {
-    if payload.len() % size_of::<R>() != 0 {
+    if !payload.len().is_multiple_of(size_of::<R>()) {
         return Err(ProtocolError::Malformed(format!(
             "a table of {} bytes with rows of {}",
             payload.len(),
