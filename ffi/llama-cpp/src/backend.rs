@@ -1,0 +1,116 @@
+//! llama.cpp's process-wide state: started once, its compute modules loaded, never ended before the process.
+use std::{
+    collections::BTreeSet,
+    ffi::{CStr, CString, c_char},
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use crate::{log, sys};
+
+/// A compute device that a loaded module offers.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// ggml's name, such as `CPU` or `CUDA0`.
+    pub name: String,
+    /// What it is, such as the processor's or the card's name.
+    pub description: String,
+    /// Whether it is a graphics card, or another device with memory of its own.
+    pub gpu: bool,
+}
+
+/// What is loaded in this process.
+#[derive(Debug)]
+pub struct Backend {
+    devices: Vec<Device>,
+}
+
+impl Backend {
+    /// Starts llama.cpp on the first call: takes its log over and loads the compute modules from the folder that it was
+    /// built in, else the program's own, and from each folder in `TACHO_GGML_BACKEND_DIR` (separated by colons).
+    pub fn get() -> &'static Self {
+        static BACKEND: OnceLock<Backend> = OnceLock::new();
+        BACKEND.get_or_init(|| {
+            log::take_over();
+            for dir in module_dirs() {
+                let Ok(dir) = CString::new(dir.as_os_str().as_bytes()) else { continue };
+                // SAFETY: a NUL-terminated path that outlives the call; a folder without modules is no error to ggml.
+                unsafe { sys::ggml_backend_load_all_from_path(dir.as_ptr()) };
+            }
+            // SAFETY: called once in the process, before any other function of llama.cpp but the log's.
+            unsafe { sys::llama_backend_init() };
+            Self { devices: devices() }
+        })
+    }
+
+    /// The devices, in ggml's order.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// llama.cpp's version, such as `0.6.0-dev`.
+    pub fn version(&self) -> String {
+        // SAFETY: returns a static string.
+        unsafe { text(sys::llama_version()) }
+    }
+
+    /// The features that the loaded modules were built with and use, in llama.cpp's words.
+    pub fn system_info(&self) -> String {
+        // SAFETY: returns a string that lives until the next call of the same function, which only this thread makes
+        // here; it is copied at once.
+        unsafe { text(sys::llama_print_system_info()) }
+    }
+
+    /// File names of the ggml modules in this process, such as `libggml-cpu-sapphirerapids.so`: which variant runs.
+    pub fn modules(&self) -> Vec<String> {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let names = maps.lines().filter_map(|line| Path::new(line.split_whitespace().nth(5)?).file_name()?.to_str());
+        let names: BTreeSet<&str> = names.filter(|name| name.starts_with("libggml-")).collect();
+        names.into_iter().filter(|name| !name.starts_with("libggml-base")).map(str::to_owned).collect()
+    }
+
+    /// The most sequences that one context can hold.
+    pub fn max_sequences(&self) -> u32 {
+        // SAFETY: a constant of the library.
+        unsafe { sys::llama_max_parallel_sequences() as u32 }
+    }
+}
+
+fn module_dirs() -> Vec<PathBuf> {
+    let built = PathBuf::from(env!("TACHO_LLAMA_LIB_DIR"));
+    let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let main = if built.is_dir() { Some(built) } else { own };
+    let more = std::env::var_os("TACHO_GGML_BACKEND_DIR").unwrap_or_default();
+    main.into_iter().chain(std::env::split_paths(&more).filter(|dir| dir.is_dir())).collect()
+}
+
+fn devices() -> Vec<Device> {
+    // SAFETY: the registry is complete; indices run below the count, and the strings are the modules' own and static.
+    unsafe {
+        (0..sys::ggml_backend_dev_count())
+            .map(|index| {
+                let device = sys::ggml_backend_dev_get(index);
+                let kind = sys::ggml_backend_dev_type(device);
+                Device {
+                    name: text(sys::ggml_backend_dev_name(device)),
+                    description: text(sys::ggml_backend_dev_description(device)),
+                    gpu: kind == sys::GGML_BACKEND_DEVICE_TYPE_GPU || kind == sys::GGML_BACKEND_DEVICE_TYPE_IGPU,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Copies a C string.
+///
+/// # Safety
+/// `pointer` is null or points at a NUL-terminated string that lives during the call.
+pub(crate) unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: as the caller promises.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().trim().to_owned()
+}

@@ -1,0 +1,19 @@
+//! Hosts llama.cpp in the process: a binding made from the linked `llama.h`, a safe wrapper, and the adapter with its own
+//! continuous batching. The wrapper's modules (`backend`, `context`, `log`, `model`, `sampler`, `types`) are the only ones
+//! with `unsafe`.
+mod adapter;
+mod argmax;
+mod backend;
+mod context;
+mod gguf;
+mod log;
+mod model;
+mod options;
+mod sampler;
+mod scheduler;
+mod sys;
+mod threads;
+mod types;
+
+pub use adapter::{ID, LlamaCpp};
+pub use argmax::argmax;
