@@ -115,7 +115,7 @@ fn admission_waits_for_cache_room() {
 
 #[test]
 fn cancel_frees_the_slot_wherever_the_request_is() {
-    let (mut scheduler, mut fake) = (Scheduler::new(limits()), Fake::default());
+    let (mut scheduler, mut fake) = (Scheduler::new(Limits { kv_tokens: 96, ..limits() }), Fake::default());
     for id in 0..4 {
         scheduler.submit(request(id, &[TokenId(1); 6], 20), 0).unwrap();
     }
