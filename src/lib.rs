@@ -9,7 +9,11 @@ pub mod cell;
 pub mod engine;
 pub mod measure;
 #[cfg(feature = "harness")]
+pub mod metrics;
+#[cfg(feature = "harness")]
 pub mod plan;
+#[cfg(feature = "harness")]
+pub mod report;
 #[cfg(feature = "harness")]
 pub mod results;
 #[cfg(feature = "harness")]

@@ -1,5 +1,25 @@
 //! What a run leaves: the run directory, its journal and its tables.
 
+mod cells;
+mod columns;
+mod encode;
+mod error;
+pub(crate) mod files;
+mod journal;
+mod merge;
+mod parts;
+mod points;
 mod record;
+mod run_dir;
+mod run_info;
+pub mod schema;
+mod summary;
+mod trial_tables;
 
+pub use error::ResultsError;
+pub use parts::PartRows;
 pub use record::{Failure, PointRecord, PointStatus, Quantiles, TrialFigures, TrialRecord};
+pub use run_dir::{Outputs, Resumed, RunDir};
+pub use run_info::{EngineRecord, FORMAT, Host, Provenance, RunInfo, SCHEMA};
+pub use summary::{Summary, ThroughputSummary};
+pub use trial_tables::{Discard, TrialTables};

@@ -1,0 +1,13 @@
+//! What the figures mean and how they are computed: definitions, distributions, intervals, and when to stop.
+
+mod aggregate;
+pub mod definitions;
+mod distribution;
+mod interval;
+mod moments;
+pub mod stopping;
+pub mod warmup;
+
+pub use aggregate::{Aggregate, FiguresError};
+pub use distribution::{Distribution, EXACT_UP_TO, HISTOGRAM_ERROR};
+pub use interval::{MedianInterval, NoInterval, median, median_interval};

@@ -1,0 +1,141 @@
+//! The columns of the tables that stream in as rows of fixed layout: one list a table, from which the Parquet schema,
+//! the encoding and the documentation are made.
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, StringArray, UInt32Array, UInt64Array};
+
+use super::schema::{Column, Kind};
+use crate::{
+    cell::protocol::{NONE, RequestRow, Row, StepRow, TokenRow},
+    engine::FinishReason,
+};
+
+/// A column of rows `R`.
+pub(super) struct RowColumn<R: 'static> {
+    pub(super) column: Column,
+    /// Gathers the column from rows.
+    pub(super) build: fn(&[R]) -> ArrayRef,
+}
+
+/// A row type that has a table of its own. Before its own columns, every table has `point` and `trial`.
+pub(super) trait Table: Row + Send + Sync + 'static {
+    /// The table's name, which is the file's.
+    const NAME: &'static str;
+    /// Its own columns.
+    const COLUMNS: &'static [RowColumn<Self>];
+}
+
+/// The columns that every streamed table begins with.
+pub(super) const PLACE: [Column; 2] = [
+    Column::new("point", Kind::U32, "", false, "the point's number in the plan, from 0"),
+    Column::new("trial", Kind::U32, "", false, "the trial's number in the point, from 0"),
+];
+
+fn u32s<R>(rows: &[R], of: impl Fn(&R) -> u32) -> ArrayRef {
+    Arc::new(UInt32Array::from_iter_values(rows.iter().map(of)))
+}
+
+fn u64s<R>(rows: &[R], of: impl Fn(&R) -> u64) -> ArrayRef {
+    Arc::new(UInt64Array::from_iter_values(rows.iter().map(of)))
+}
+
+/// [`NONE`] becomes null.
+fn times<R>(rows: &[R], of: impl Fn(&R) -> u64) -> ArrayRef {
+    Arc::new(rows.iter().map(|row| Some(of(row)).filter(|value| *value != NONE)).collect::<UInt64Array>())
+}
+
+const fn column<R>(
+    name: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    doc: &'static str,
+    build: fn(&[R]) -> ArrayRef,
+) -> RowColumn<R> {
+    RowColumn { column: Column::new(name, kind, unit, false, doc), build }
+}
+
+const fn nullable<R>(
+    name: &'static str,
+    unit: &'static str,
+    doc: &'static str,
+    build: fn(&[R]) -> ArrayRef,
+) -> RowColumn<R> {
+    RowColumn { column: Column::new(name, Kind::U64, unit, true, doc), build }
+}
+
+impl Table for TokenRow {
+    const NAME: &'static str = "tokens";
+    const COLUMNS: &'static [RowColumn<Self>] = &[
+        column("request", Kind::U32, "", "the request's number in the trial", |rows| u32s(rows, |r| r.request)),
+        column("index", Kind::U32, "tokens", "how many of the request's tokens came before", |rows| {
+            u32s(rows, |r| r.index)
+        }),
+        column("tokens", Kind::U32, "tokens", "how many became visible together", |rows| u32s(rows, |r| r.tokens)),
+        column("time_ns", Kind::U64, "ns", "when they became visible, on the engine's clock", |rows| {
+            u64s(rows, |r| r.time_ns)
+        }),
+        nullable("gap_ns", "ns", "time since the request's previous tokens; null for its first", |rows| {
+            times(rows, |r| r.gap_ns)
+        }),
+    ];
+}
+
+impl Table for RequestRow {
+    const NAME: &'static str = "requests";
+    const COLUMNS: &'static [RowColumn<Self>] = &[
+        column("request", Kind::U32, "", "the request's number in the trial", |rows| u32s(rows, |r| r.request)),
+        column("input_tokens", Kind::U32, "tokens", "prompt tokens that the engine consumed", |rows| {
+            u32s(rows, |r| r.input_tokens)
+        }),
+        column("output_tokens", Kind::U32, "tokens", "tokens produced", |rows| u32s(rows, |r| r.output_tokens)),
+        nullable("scheduled_ns", "ns", "when it was due, on the engine's clock; latency counts from here", |rows| {
+            times(rows, |r| r.scheduled_ns)
+        }),
+        nullable("submitted_ns", "ns", "when it was handed to the engine; null in `generate` trials", |rows| {
+            times(rows, |r| r.submitted_ns)
+        }),
+        nullable("first_ns", "ns", "when its first token became visible; null in `generate` trials", |rows| {
+            times(rows, |r| r.first_ns)
+        }),
+        nullable("last_ns", "ns", "when its last token became visible; null in `generate` trials", |rows| {
+            times(rows, |r| r.last_ns)
+        }),
+        column("output_hash", Kind::U64, "", "hash of the output ids", |rows| u64s(rows, |r| r.output_hash)),
+        column("finish", Kind::Text, "", "why it ended: `length`, `stop`, `cancelled` or `error`", |rows| {
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|r| finish(r.finish))))
+        }),
+    ];
+}
+
+impl Table for StepRow {
+    const NAME: &'static str = "steps";
+    const COLUMNS: &'static [RowColumn<Self>] = &[
+        column("start_ns", Kind::U64, "ns", "when the step began, on the engine's clock", |rows| {
+            u64s(rows, |r| r.start_ns)
+        }),
+        column("end_ns", Kind::U64, "ns", "when its tokens were visible", |rows| u64s(rows, |r| r.end_ns)),
+        column("prefill_tokens", Kind::U32, "tokens", "prompt tokens computed in it", |rows| {
+            u32s(rows, |r| r.prefill_tokens)
+        }),
+        column("decode_seqs", Kind::U32, "sequences", "sequences that decoded a token in it", |rows| {
+            u32s(rows, |r| r.decode_seqs)
+        }),
+        column("running", Kind::U32, "requests", "requests running after it", |rows| u32s(rows, |r| r.running)),
+        column("waiting", Kind::U32, "requests", "requests waiting after it", |rows| u32s(rows, |r| r.waiting)),
+        nullable(
+            "kv_tokens",
+            "tokens",
+            "KV-cache tokens in use after it; null where the engine does not tell",
+            |rows| times(rows, |r| r.kv_tokens),
+        ),
+    ];
+}
+
+fn finish(code: u32) -> &'static str {
+    match u8::try_from(code).ok().and_then(FinishReason::from_code) {
+        Some(FinishReason::Length) => "length",
+        Some(FinishReason::Stop) => "stop",
+        Some(FinishReason::Cancelled) => "cancelled",
+        Some(FinishReason::Error) | None => "error",
+    }
+}

@@ -1,0 +1,122 @@
+//! Makes the whole tables from the points' parts: row groups are copied as they are, not encoded again.
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use parquet::{
+    arrow::ArrowWriter,
+    column::writer::ColumnCloseResult,
+    errors::ParquetError,
+    file::{
+        reader::{FileReader, SerializedFileReader},
+        writer::SerializedFileWriter,
+    },
+};
+
+use super::{
+    PartRows, ResultsError,
+    columns::Table,
+    encode::properties,
+    files::sync_dir,
+    parts::{part_path, remove},
+    schema::{arrow, streamed},
+};
+use crate::cell::protocol::{RequestRow, StepRow, TokenRow};
+
+/// Writes `requests.parquet`, `tokens.parquet` and `steps.parquet` into `dir`.
+pub(super) fn merge_all(
+    dir: &Path,
+    parts: &Path,
+    rows: &BTreeMap<u32, PartRows>,
+) -> Result<Vec<PathBuf>, ResultsError> {
+    let paths = vec![
+        merge::<RequestRow>(dir, parts, rows, |rows| rows.requests)?,
+        merge::<TokenRow>(dir, parts, rows, |rows| rows.tokens)?,
+        merge::<StepRow>(dir, parts, rows, |rows| rows.steps)?,
+    ];
+    sync_dir(dir)?;
+    Ok(paths)
+}
+
+/// Whether a point's parts hold the rows that the journal says.
+pub(super) fn check(parts: &Path, point: u32, rows: &PartRows) -> Result<(), ResultsError> {
+    let expected = [(TokenRow::NAME, rows.tokens), (RequestRow::NAME, rows.requests), (StepRow::NAME, rows.steps)];
+    for (table, expected) in expected {
+        if expected > 0 {
+            open(&part_path(parts, point, table), expected)?;
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path, expected: u64) -> Result<(File, SerializedFileReader<File>), ResultsError> {
+    let lost = |found| ResultsError::PartLost { path: path.to_owned(), expected, found };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(lost(0)),
+        Err(error) => return Err(ResultsError::io(path, "open")(error)),
+    };
+    let again = file.try_clone().map_err(ResultsError::io(path, "open"))?;
+    let reader = SerializedFileReader::new(again).map_err(ResultsError::table(path, "read"))?;
+    match u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0) {
+        found if found == expected => Ok((file, reader)),
+        found => Err(lost(found)),
+    }
+}
+
+fn merge<R: Table>(
+    dir: &Path,
+    parts: &Path,
+    rows: &BTreeMap<u32, PartRows>,
+    count: fn(&PartRows) -> u64,
+) -> Result<PathBuf, ResultsError> {
+    let path = dir.join(format!("{}.parquet", R::NAME));
+    let aside = dir.join(format!(".{}.parquet.new", R::NAME));
+    let write = || -> Result<(), ResultsError> {
+        let file = File::create(&aside).map_err(ResultsError::io(&path, "create"))?;
+        let columns = streamed::<R>();
+        let (mut writer, _) = ArrowWriter::try_new(file, arrow(&columns), Some(properties(&columns).build()))
+            .and_then(ArrowWriter::into_serialized_writer)
+            .map_err(ResultsError::table(&path, "create"))?;
+        for (point, rows) in rows {
+            if count(rows) > 0 {
+                let part = part_path(parts, *point, R::NAME);
+                let (file, reader) = open(&part, count(rows))?;
+                append(&mut writer, &file, &reader).map_err(ResultsError::table(&path, "write"))?;
+            }
+        }
+        let file = writer.into_inner().map_err(ResultsError::table(&path, "write"))?;
+        file.sync_all().map_err(ResultsError::io(&path, "write"))?;
+        fs::rename(&aside, &path).map_err(ResultsError::io(&path, "replace"))
+    };
+    let done = write();
+    if done.is_err() {
+        let _ = remove(&aside);
+    }
+    done.map(|()| path)
+}
+
+fn append(
+    writer: &mut SerializedFileWriter<File>,
+    file: &File,
+    reader: &SerializedFileReader<File>,
+) -> Result<(), ParquetError> {
+    for group in reader.metadata().row_groups() {
+        let mut out = writer.next_row_group()?;
+        for column in group.columns() {
+            let close = ColumnCloseResult {
+                bytes_written: u64::try_from(column.compressed_size())?,
+                rows_written: u64::try_from(group.num_rows())?,
+                metadata: column.clone(),
+                bloom_filter: None,
+                column_index: None,
+                offset_index: None,
+            };
+            out.append_column(file, close)?;
+        }
+        out.close()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! A point's part of the streamed tables.
+use std::{
+    fs, mem,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ResultsError,
+    columns::Table,
+    encode::{ROW_GROUP, TableFile},
+    files::sync_dir,
+};
+use crate::cell::protocol::{RequestRow, StepRow, TokenRow};
+
+/// How many rows a point's part of each table has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRows {
+    /// Of the tokens table.
+    pub tokens: u64,
+    /// Of the requests table.
+    pub requests: u64,
+    /// Of the steps table.
+    pub steps: u64,
+}
+
+/// Where a point's part of a table lies.
+pub(super) fn part_path(parts: &Path, point: u32, table: &str) -> PathBuf {
+    parts.join(format!("point-{point:05}.{table}.parquet"))
+}
+
+/// One table of one point: rows wait until they fill a row group.
+pub(super) struct Part<R> {
+    path: PathBuf,
+    /// Written under this name until the point is done: a part by its own name is whole.
+    aside: PathBuf,
+    point: u32,
+    file: Option<TableFile>,
+    pending: Vec<R>,
+    /// Which trial the pending rows belong to, in order.
+    trials: Vec<(u32, usize)>,
+    written: u64,
+    /// A write has failed: what the file holds is unknown from then on.
+    broken: bool,
+}
+
+impl<R: Table> Part<R> {
+    fn new(parts: &Path, point: u32) -> Self {
+        let path = part_path(parts, point, R::NAME);
+        let aside = path.with_extension("parquet.new");
+        Self { path, aside, point, file: None, pending: Vec::new(), trials: Vec::new(), written: 0, broken: false }
+    }
+
+    /// Adds rows of a trial.
+    pub(super) fn push(&mut self, trial: u32, mut rows: &[R]) -> Result<(), ResultsError> {
+        while !rows.is_empty() {
+            let (now, later) = rows.split_at(rows.len().min(ROW_GROUP - self.pending.len()));
+            self.pending.extend_from_slice(now);
+            match self.trials.last_mut() {
+                Some((last, n)) if *last == trial => *n += now.len(),
+                _ => self.trials.push((trial, now.len())),
+            }
+            if self.pending.len() == ROW_GROUP {
+                self.flush()?;
+            }
+            rows = later;
+        }
+        Ok(())
+    }
+
+    /// Forgets the rows of the newest trial that have not been written yet.
+    fn forget(&mut self, trial: u32) {
+        if let Some((last, n)) = self.trials.last().copied()
+            && last == trial
+        {
+            self.pending.truncate(self.pending.len() - n);
+            self.trials.pop();
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ResultsError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        if self.broken {
+            let earlier = std::io::Error::other("an earlier write to it failed");
+            return Err(ResultsError::io(&self.aside, "write")(earlier));
+        }
+        // Until this write is known to be good.
+        self.broken = true;
+        let file = match &mut self.file {
+            Some(file) => file,
+            empty => empty.insert(TableFile::create::<R>(&self.aside)?),
+        };
+        file.write(self.point, &self.trials, &self.pending).map_err(ResultsError::table(&self.aside, "write"))?;
+        self.broken = false;
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
+        self.trials.clear();
+        Ok(())
+    }
+
+    /// Writes what waits, waits for the disk, and gives the part its name. Returns its rows.
+    fn close(&mut self) -> Result<u64, ResultsError> {
+        self.flush()?;
+        match self.file.take() {
+            Some(file) => {
+                file.close(&self.aside)?;
+                fs::rename(&self.aside, &self.path).map_err(ResultsError::io(&self.path, "name"))?;
+            }
+            // A part that an earlier attempt at the point has left is not this one's.
+            None => remove(&self.path)?,
+        }
+        Ok(mem::take(&mut self.written))
+    }
+
+    fn abandon(&mut self) {
+        self.file = None;
+        let _ = remove(&self.aside);
+    }
+}
+
+pub(super) fn remove(path: &Path) -> Result<(), ResultsError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(ResultsError::io(path, "remove")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The three parts of the point at work.
+pub(super) struct PointParts {
+    pub(super) point: u32,
+    pub(super) tokens: Part<TokenRow>,
+    pub(super) requests: Part<RequestRow>,
+    pub(super) steps: Part<StepRow>,
+}
+
+impl PointParts {
+    pub(super) fn new(parts: &Path, point: u32) -> Self {
+        Self {
+            point,
+            tokens: Part::new(parts, point),
+            requests: Part::new(parts, point),
+            steps: Part::new(parts, point),
+        }
+    }
+
+    /// Closes all three; they are on the disk when this returns.
+    pub(super) fn close(mut self, parts: &Path) -> Result<PartRows, ResultsError> {
+        let rows =
+            PartRows { tokens: self.tokens.close()?, requests: self.requests.close()?, steps: self.steps.close()? };
+        sync_dir(parts)?;
+        Ok(rows)
+    }
+
+    /// Forgets what a failed trial has left.
+    pub(super) fn forget(&mut self, trial: u32) {
+        self.tokens.forget(trial);
+        self.requests.forget(trial);
+        self.steps.forget(trial);
+    }
+
+    /// Removes the unfinished files.
+    pub(super) fn abandon(mut self) {
+        self.tokens.abandon();
+        self.requests.abandon();
+        self.steps.abandon();
+    }
+}

@@ -1,0 +1,275 @@
+//! The table of points: a row a point and timed trial, with what ran, its evidence and its figures.
+use std::path::{Path, PathBuf};
+
+use super::{
+    Failure, PointRecord, PointStatus, ResultsError, RunInfo, TrialRecord,
+    cells::{CellColumn, nullable, required, write_csv, write_json, write_parquet},
+    schema::Kind,
+};
+use crate::{
+    cell::protocol::Load,
+    engine::stat,
+    metrics::definitions::{METRICS, STATISTICS, Value},
+};
+
+/// A row: a trial of a point, or a point that failed.
+pub(super) struct PointRow {
+    run_id: String,
+    record: PointRecord,
+    trial: Option<TrialRecord>,
+}
+
+impl PointRow {
+    fn failure(&self) -> Option<&Failure> {
+        match &self.record.outcome {
+            PointStatus::Failed(failure) if self.trial.is_none() => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// The trial's duration in seconds, where the host's clock and the engine's are the same.
+    fn host_seconds(&self) -> Option<f64> {
+        let summary = &self.trial.as_ref()?.summary;
+        Some(summary.seconds()).filter(|seconds| !summary.virtual_time && *seconds > 0.0)
+    }
+
+    fn stat(&self, name: &str) -> Option<f64> {
+        self.trial.as_ref()?.summary.stats.get(name).copied()
+    }
+}
+
+pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
+    let mut all =
+        vec![required("run_id", Kind::Text, "", "the run, as in `run.json`", |r: &PointRow| r.run_id.clone())];
+    all.extend(identity(|r: &PointRow| &r.record));
+    all.extend(outcome());
+    all.extend(evidence());
+    for metric in METRICS {
+        match metric.value {
+            Value::Rate(get) => {
+                let doc = format!("{}: {}", metric.title.to_lowercase(), metric.formula);
+                all.push(nullable(metric.name, Kind::F64, metric.unit, doc, move |r: &PointRow| {
+                    r.trial.as_ref().map(|trial| get(&trial.figures))
+                }));
+            }
+            Value::Latency(get) => {
+                for (suffix, what, statistic) in STATISTICS {
+                    let doc = format!("{} of {}", what, metric.title.to_lowercase());
+                    let name = format!("{}_{suffix}_{}", metric.name, metric.unit);
+                    all.push(nullable(name, Kind::F64, metric.unit, doc, move |r: &PointRow| {
+                        r.trial.as_ref().and_then(|trial| get(&trial.figures)).and_then(statistic)
+                    }));
+                }
+                let quantiles = move |r: &PointRow| r.trial.as_ref().and_then(|trial| get(&trial.figures).copied());
+                let doc = format!("how many values {} is over", metric.name);
+                all.push(nullable(format!("{}_n", metric.name), Kind::U64, "", doc, move |r: &PointRow| {
+                    quantiles(r).map(|q| q.n)
+                }));
+                let doc = format!("largest relative error of {}'s percentiles; 0 when exact", metric.name);
+                all.push(nullable(format!("{}_error", metric.name), Kind::F64, "", doc, move |r: &PointRow| {
+                    quantiles(r).map(|q| q.error)
+                }));
+            }
+        }
+    }
+    all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &PointRow| {
+        r.trial.as_ref().and_then(|trial| trial.figures.latency_null_reason.clone())
+    }));
+    all
+}
+
+/// What was measured, on what: the same in every table of figures.
+pub(super) fn identity<R: 'static>(record: fn(&R) -> &PointRecord) -> Vec<CellColumn<R>> {
+    let text = |name: &'static str, doc: &'static str, get: fn(&PointRecord) -> Option<String>| {
+        nullable(name, Kind::Text, "", doc, move |r: &R| get(record(r)))
+    };
+    vec![
+        required("point", Kind::U32, "", "the point's number in the plan, from 0", move |r: &R| record(r).point.number),
+        text("key", "hash of engine, effective configuration, model and workload", |p| p.key.clone()),
+        text("axes", "the axes that the plan varies with the point's values, as a JSON object of texts", |p| {
+            Some(axes_json(p))
+        }),
+        text("engine", "the engine's id", |p| Some(p.point.engine.id.clone())),
+        text("engine_version", "the engine's own version", |p| p.engine.as_ref().map(|e| e.version.clone())),
+        text("double", "what stands in for an engine; null for a real engine", |p| {
+            p.engine.as_ref().and_then(|e| e.double.clone())
+        }),
+        text("boundary", "where the engine's work runs: `in-core`, `child-core` or `http`", |p| {
+            p.engine.as_ref().map(|e| e.boundary.as_str().to_owned())
+        }),
+        text("scheduler", "who schedules: `engine` or `tacho`", |p| {
+            p.engine.as_ref().map(|e| e.scheduler.as_str().to_owned())
+        }),
+        text("device", "the device", |p| p.engine.as_ref().map(|e| e.device.clone())),
+        text("compile_mode", "how the engine compiles or captures, in its own words", |p| {
+            p.engine.as_ref().and_then(|e| e.compile_mode.clone())
+        }),
+        nullable(
+            "gpu_in_process",
+            Kind::Bool,
+            "",
+            "whether GPU work runs in the cell's process; null without a GPU",
+            move |r: &R| record(r).engine.as_ref().and_then(|e| e.gpu_in_process),
+        ),
+        nullable("virtual_time", Kind::Bool, "", "whether times are a simulated clock's", move |r: &R| {
+            record(r).engine.as_ref().map(|e| e.virtual_time)
+        }),
+        text("model", "the model, by its own name, else its file's", |p| {
+            let file = p.point.model.as_ref().and_then(|path| path.file_name());
+            let own = p.engine.as_ref().map(|e| e.model.name.clone()).filter(|name| !name.is_empty());
+            own.or_else(|| file.map(|name| name.to_string_lossy().into_owned()))
+        }),
+        text("model_digest", "BLAKE3 of the model's file or files", |p| p.model_digest.clone()),
+        text("weights_dtype", "how the weights are stored", |p| {
+            p.engine.as_ref().and_then(|e| e.model.weights_dtype.clone())
+        }),
+        text("load_mode", "`offline` or `closed`", |p| {
+            Some(match p.point.load {
+                Load::Offline { .. } => "offline".to_owned(),
+                Load::Closed { .. } => "closed".to_owned(),
+            })
+        }),
+        nullable("batch", Kind::U32, "requests", "requests handed over at once, in `offline`", move |r: &R| {
+            match record(r).point.load {
+                Load::Offline { batch } => Some(batch),
+                Load::Closed { .. } => None,
+            }
+        }),
+        nullable("concurrency", Kind::U32, "requests", "requests kept in flight, in `closed`", move |r: &R| {
+            match record(r).point.load {
+                Load::Closed { concurrency } => Some(concurrency),
+                Load::Offline { .. } => None,
+            }
+        }),
+        required("requests", Kind::U32, "requests", "requests of a trial", move |r: &R| {
+            record(r).point.workload.requests
+        }),
+        text("input", "prompt lengths in tokens: a number or a distribution", |p| {
+            Some(p.point.workload.input.to_string())
+        }),
+        text("output", "output lengths in tokens: a number or a distribution", |p| {
+            Some(p.point.workload.output.to_string())
+        }),
+    ]
+}
+
+/// A point's axes as a JSON object, in the plan's order.
+pub(crate) fn axes_json(record: &PointRecord) -> String {
+    let text = |value: &str| serde_json::Value::from(value).to_string();
+    let pairs: Vec<String> =
+        record.point.axes.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
+fn outcome() -> Vec<CellColumn<PointRow>> {
+    vec![
+        nullable("trial", Kind::U32, "", "the trial's number in the point, from 0; null for a point that failed", {
+            |r: &PointRow| r.trial.as_ref().map(|trial| trial.trial)
+        }),
+        nullable("method", Kind::Text, "", "by which door: `generate` or `steps`", |r: &PointRow| {
+            r.trial.as_ref().map(|trial| trial.method.as_str())
+        }),
+        required("status", Kind::Text, "", "`ok` for a trial with figures, `failed` for a point's failure", {
+            |r: &PointRow| if r.trial.is_some() { "ok" } else { "failed" }
+        }),
+        required("point_status", Kind::Text, "", "how the point ended as a whole: `ok` or `failed`", |r: &PointRow| {
+            match r.record.outcome {
+                PointStatus::Ok => "ok",
+                PointStatus::Failed(_) => "failed",
+            }
+        }),
+        nullable(
+            "error_kind",
+            Kind::Text,
+            "",
+            "the engine's kind of failure; null when the cell died",
+            |r: &PointRow| r.failure().and_then(|failure| failure.kind).map(error_kind),
+        ),
+        nullable("reason", Kind::Text, "", "why the point failed", |r: &PointRow| {
+            r.failure().map(|failure| failure.reason.clone())
+        }),
+        nullable("signal", Kind::U32, "", "the signal that ended the cell", |r: &PointRow| {
+            r.failure().and_then(|failure| failure.signal).and_then(|signal| u32::try_from(signal).ok())
+        }),
+        nullable("exit_code", Kind::U32, "", "the cell's exit status", |r: &PointRow| {
+            r.failure().and_then(|failure| failure.exit_code).and_then(|code| u32::try_from(code).ok())
+        }),
+    ]
+}
+
+/// As it stands in JSON.
+pub(crate) fn error_kind(kind: crate::engine::ErrorKind) -> String {
+    serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn evidence() -> Vec<CellColumn<PointRow>> {
+    let count = |name: &'static str, unit: &'static str, doc: &'static str, get: fn(&TrialRecord) -> u64| {
+        nullable(name, Kind::U64, unit, doc, move |r: &PointRow| r.trial.as_ref().map(get))
+    };
+    let stat =
+        |name: &'static str, doc: &'static str| nullable(name, Kind::F64, "", doc, move |r: &PointRow| r.stat(name));
+    vec![
+        nullable("seconds", Kind::F64, "s", "the trial's duration on the engine's clock", |r: &PointRow| {
+            r.trial.as_ref().map(|trial| trial.summary.seconds())
+        }),
+        count("requests_done", "requests", "requests that ended with their exact length", |t| {
+            u64::from(t.summary.requests)
+        }),
+        count("input_tokens", "tokens", "prompt tokens that the engine consumed", |t| t.summary.input_tokens),
+        count("output_tokens", "tokens", "output tokens, counted by id", |t| t.summary.output_tokens),
+        nullable(
+            "harness_share",
+            Kind::F64,
+            "",
+            "share of the trial spent outside the engine's calls; null in virtual time",
+            |r: &PointRow| Some(r.trial.as_ref()?.summary.harness_ns as f64 / 1e9 / r.host_seconds()?),
+        ),
+        nullable(
+            "cpu_share",
+            Kind::F64,
+            "",
+            "CPU time of the cell / duration: 1 is one core kept busy; null in virtual time",
+            |r: &PointRow| Some(r.trial.as_ref()?.summary.cpu_ns as f64 / 1e9 / r.host_seconds()?),
+        ),
+        nullable("workload_digest", Kind::Text, "", "hash of the requests, prompts included", |r: &PointRow| {
+            r.trial.as_ref().map(|trial| trial.summary.workload_digest.clone())
+        }),
+        nullable("output_digest", Kind::Text, "", "hash of the output ids, hexadecimal; the same ids give the same", {
+            |r: &PointRow| r.trial.as_ref().map(|trial| format!("{:016x}", trial.summary.output_digest))
+        }),
+        count("engine_calls", "", "calls into the engine", |t| t.summary.engine_calls),
+        count("flushes_in_trial", "", "how often records were sent while the trial ran; expected 0", |t| {
+            u64::from(t.summary.flushes_in_trial)
+        }),
+        stat(
+            stat::PREFIX_HIT_TOKENS,
+            "prompt tokens answered from a prefix cache; null where the engine does not tell",
+        ),
+        stat(stat::PREEMPTIONS, "sequences evicted and started over; null where the engine does not tell"),
+        stat(stat::STEPS, "engine steps of the trial; null where the engine does not tell"),
+        stat(stat::COMPILES, "graph captures or compilations in the trial; null where the engine does not tell"),
+    ]
+}
+
+/// Writes `points.parquet`, `points.csv` and `points.json`.
+pub(super) fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Vec<PathBuf>, ResultsError> {
+    let rows: Vec<PointRow> = records.iter().flat_map(|record| rows(&info.run_id, record)).collect();
+    let columns = columns();
+    let paths = ["parquet", "csv", "json"].map(|extension| dir.join(format!("points.{extension}")));
+    write_parquet(&paths[0], &columns, &rows)?;
+    write_csv(&paths[1], &columns, &rows)?;
+    write_json(&paths[2], &columns, &rows)?;
+    Ok(paths.into())
+}
+
+fn rows(run_id: &str, record: &PointRecord) -> Vec<PointRow> {
+    // Without its trials: each row has its own.
+    let bare = PointRecord { trials: Vec::new(), ..record.clone() };
+    let row = |trial: Option<&TrialRecord>| PointRow {
+        run_id: run_id.to_owned(),
+        record: bare.clone(),
+        trial: trial.cloned(),
+    };
+    let failed = matches!(record.outcome, PointStatus::Failed(_)).then(|| row(None));
+    record.trials.iter().map(|trial| row(Some(trial))).chain(failed).collect()
+}

@@ -1,0 +1,264 @@
+//! A run's directory: created or resumed by one process at a time, filled point by point.
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{
+    EngineRecord, FORMAT, PartRows, PointRecord, ResultsError, RunInfo, SCHEMA, TrialTables,
+    files::{replace, sync_dir},
+    journal::{Entry, Journal},
+    merge,
+    parts::{PointParts, remove},
+    points, run_info, summary,
+};
+use crate::{cell::protocol::Method, report};
+
+const RUN: &str = "run.json";
+const JOURNAL: &str = "journal.jsonl";
+const PARTS: &str = "parts";
+const LOGS: &str = "logs";
+const LOCK: &str = ".lock";
+
+/// A run directory that this process alone writes to. The lock ends with the value or the process.
+pub struct RunDir {
+    dir: PathBuf,
+    info: RunInfo,
+    journal: Journal,
+    /// What each journalled point's parts hold.
+    rows: BTreeMap<u32, PartRows>,
+    open: Option<PointParts>,
+    _lock: File,
+}
+
+/// What a resumed run already has.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The outcomes of the journal, in order of their points; of a point that was run twice, the later one.
+    pub records: Vec<PointRecord>,
+    /// What was mended on the way, for a person.
+    pub notes: Vec<String>,
+}
+
+/// The files that [`RunDir::finish`] has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outputs {
+    /// The run directory.
+    pub dir: PathBuf,
+    /// For reading.
+    pub report: PathBuf,
+    /// Charts, the SVG before the PNG; empty when there was nothing to draw.
+    pub charts: Vec<PathBuf>,
+    /// Every table.
+    pub tables: Vec<PathBuf>,
+}
+
+impl RunDir {
+    /// Starts a run in a new or an empty directory.
+    ///
+    /// # Errors
+    /// [`ResultsError::Occupied`] when the directory holds anything, [`ResultsError::Io`] when it cannot be written to.
+    pub fn create(dir: &Path, info: &RunInfo) -> Result<Self, ResultsError> {
+        match fs::read_dir(dir) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return Err(occupied(dir));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(ResultsError::io(dir, "open")(error)),
+        }
+        for path in [dir.to_owned(), dir.join(PARTS), dir.join(LOGS)] {
+            fs::create_dir_all(&path).map_err(ResultsError::io(&path, "create"))?;
+        }
+        let lock = lock(dir)?;
+        replace(&dir.join(RUN), &json(info))?;
+        let journal = Journal::create(&dir.join(JOURNAL))?;
+        sync_dir(dir)?;
+        Ok(Self { dir: dir.to_owned(), info: info.clone(), journal, rows: BTreeMap::new(), open: None, _lock: lock })
+    }
+
+    /// Opens the directory of an interrupted run and reads what it has.
+    ///
+    /// # Errors
+    /// [`ResultsError::NotARun`] or [`ResultsError::Newer`] for a directory that is not ours to go on with,
+    /// [`ResultsError::Locked`] while another process writes to it, [`ResultsError::Journal`] when a line other than a
+    /// torn last one is damaged.
+    pub fn resume(dir: &Path) -> Result<(Self, Resumed), ResultsError> {
+        let mut info = read_info(dir)?;
+        let lock = lock(dir)?;
+        for path in [dir.join(PARTS), dir.join(LOGS)] {
+            fs::create_dir_all(&path).map_err(ResultsError::io(&path, "create"))?;
+        }
+        let (journal, contents) = Journal::open(&dir.join(JOURNAL))?;
+        let mut notes = Vec::new();
+        if let Some(torn) = contents.torn {
+            notes.push(format!(
+                "the journal's last line was torn ({} characters) and has been cut off: its point runs again",
+                torn.chars().count()
+            ));
+        }
+        let mut latest = BTreeMap::new();
+        for entry in contents.entries {
+            latest.insert(entry.record.point.number, entry);
+        }
+        latest.retain(|point, entry| match merge::check(&dir.join(PARTS), *point, &entry.rows) {
+            Ok(()) => true,
+            Err(error) => {
+                notes.push(format!("point {point} runs again: {error}"));
+                false
+            }
+        });
+        remove_unfinished(&dir.join(PARTS))?;
+        info.resumed_at.push(run_info::rfc3339(SystemTime::now()));
+        replace(&dir.join(RUN), &json(&info))?;
+        let rows = latest.iter().map(|(point, entry)| (*point, entry.rows)).collect();
+        let records = latest.into_values().map(|entry| entry.record).collect();
+        let run = Self { dir: dir.to_owned(), info, journal, rows, open: None, _lock: lock };
+        Ok((run, Resumed { records, notes }))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where cells write their logs.
+    pub fn logs(&self) -> PathBuf {
+        self.dir.join(LOGS)
+    }
+
+    /// What the run is.
+    pub fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    /// Notes in `run.json` an engine configuration that was loaded.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] when it cannot be written.
+    pub fn engine_loaded(&mut self, label: &str, engine: EngineRecord) -> Result<(), ResultsError> {
+        self.info.engines.insert(label.to_owned(), engine);
+        replace(&self.dir.join(RUN), &json(&self.info))
+    }
+
+    /// The sink of a timed trial's tables. Trials of one point come one after another; what an earlier point has left
+    /// without [`RunDir::point_done`] is thrown away.
+    pub fn trial_tables(&mut self, point: u32, trial: u32, method: Method) -> TrialTables<'_> {
+        if let Some(other) = self.open.take_if(|open| open.point != point) {
+            other.abandon();
+        }
+        let parts = self.open.get_or_insert_with(|| PointParts::new(&self.dir.join(PARTS), point));
+        TrialTables::new(parts, trial, method)
+    }
+
+    /// Ends a point: its records, then its line of the journal, are on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] when they cannot be written: the point is then not journalled, and runs again on resume.
+    pub fn point_done(&mut self, record: PointRecord) -> Result<(), ResultsError> {
+        let point = record.point.number;
+        let parts = self.dir.join(PARTS);
+        let open = match self.open.take() {
+            Some(open) if open.point == point => open,
+            other => {
+                if let Some(other) = other {
+                    other.abandon();
+                }
+                PointParts::new(&parts, point)
+            }
+        };
+        let rows = open.close(&parts)?;
+        self.journal.append(&Entry { record, rows })?;
+        self.rows.insert(point, rows);
+        Ok(())
+    }
+
+    /// Makes the tables, charts and report of what there is: of the whole run, or of a run that was stopped.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] when a file cannot be written, [`ResultsError::PartLost`] when a point's records are gone;
+    /// the journal and the parts stay as they are.
+    pub fn finish(&self, records: &[PointRecord]) -> Result<Outputs, ResultsError> {
+        let mut tables = merge::merge_all(&self.dir, &self.dir.join(PARTS), &self.rows)?;
+        tables.extend(points::write(&self.dir, &self.info, records)?);
+        tables.extend(summary::write(&self.dir, &self.info, records)?);
+        let charts = report::charts::write(&self.dir, records)?;
+        let report = self.dir.join("report.md");
+        replace(&report, report::markdown(&self.info, records).as_bytes())?;
+        Ok(Outputs { dir: self.dir.clone(), report, charts, tables })
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    // Only a map with keys that are not strings could fail here, and there is none.
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+fn lock(dir: &Path) -> Result<File, ResultsError> {
+    let path = dir.join(LOCK);
+    let file = File::options().create(true).append(true).open(&path).map_err(ResultsError::io(&path, "create"))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ResultsError::Locked { dir: dir.to_owned() }),
+        Err(error) => Err(ResultsError::io(&path, "lock")(error.into())),
+    }
+}
+
+fn read_info(dir: &Path) -> Result<RunInfo, ResultsError> {
+    let not_a_run = |why: String| ResultsError::NotARun { dir: dir.to_owned(), why };
+    let path = dir.join(RUN);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_a_run(format!("no {RUN}"))),
+        Err(error) => return Err(ResultsError::io(&path, "read")(error)),
+    };
+    let value: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| not_a_run(format!("{RUN} is not JSON: {error}")))?;
+    if value.get("format").and_then(|format| format.as_str()) != Some(FORMAT) {
+        return Err(not_a_run(format!("{RUN} has no \"format\": \"{FORMAT}\"")));
+    }
+    // Before the rest is looked at: a newer schema may have other fields.
+    match value.get("schema").and_then(serde_json::Value::as_u64) {
+        Some(found) if found > u64::from(SCHEMA) => {
+            let found = u32::try_from(found).unwrap_or(u32::MAX);
+            return Err(ResultsError::Newer { dir: dir.to_owned(), found, known: SCHEMA });
+        }
+        Some(_) => {}
+        None => return Err(not_a_run(format!("{RUN} has no \"schema\""))),
+    }
+    serde_json::from_value(value).map_err(|error| not_a_run(format!("{RUN} is incomplete: {error}")))
+}
+
+fn occupied(dir: &Path) -> ResultsError {
+    match read_info(dir) {
+        Ok(info) => ResultsError::Occupied {
+            dir: dir.to_owned(),
+            what: format!("holds the run {}", info.run_id),
+            fix: "continue it with --resume, or choose another directory with --out",
+        },
+        Err(_) => ResultsError::Occupied {
+            dir: dir.to_owned(),
+            what: "holds files that are not a run's".to_owned(),
+            fix: "choose another directory with --out",
+        },
+    }
+}
+
+/// Removes the parts of a point that was at work when the run stopped.
+fn remove_unfinished(parts: &Path) -> Result<(), ResultsError> {
+    for entry in fs::read_dir(parts).map_err(ResultsError::io(parts, "read"))? {
+        let path = entry.map_err(ResultsError::io(parts, "read"))?.path();
+        if path.extension().is_some_and(|extension| extension == "new") {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}

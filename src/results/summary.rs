@@ -1,0 +1,212 @@
+//! A point's outcome over its trials: what the terminal's table, the report and the charts show.
+use std::path::{Path, PathBuf};
+
+use super::{
+    PointRecord, PointStatus, Quantiles, ResultsError, RunInfo, TrialRecord,
+    cells::{CellColumn, nullable, required, write_csv, write_json},
+    points::{error_kind, identity},
+    schema::Kind,
+};
+use crate::{
+    cell::protocol::Method,
+    metrics::{
+        MedianInterval,
+        definitions::{METRICS, STATISTICS, Value},
+        median, median_interval, stopping,
+    },
+};
+
+/// The throughput over a point's trials.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThroughputSummary {
+    /// By which door its trials went: `generate`, or `steps` in load modes without a generate call.
+    pub method: Method,
+    /// How many trials.
+    pub trials: u64,
+    /// Median output tokens a second.
+    pub median: f64,
+    /// Its 95 % interval, or why there is none.
+    pub interval: Result<MedianInterval, String>,
+}
+
+/// A point over its trials.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The point.
+    pub record: PointRecord,
+    /// None without a timed trial.
+    pub throughput: Option<ThroughputSummary>,
+    /// Step-loop trials: where latencies come from.
+    pub latency_trials: u64,
+}
+
+impl Summary {
+    /// Sums up a point.
+    pub fn of(record: &PointRecord) -> Self {
+        let trials_of = |method: Method| record.trials.iter().filter(move |trial| trial.method == method);
+        let latency_trials = trials_of(Method::Steps).count() as u64;
+        let method = if trials_of(Method::Generate).next().is_some() { Method::Generate } else { Method::Steps };
+        let rates: Vec<f64> = trials_of(method).map(|trial| trial.figures.output_token_throughput).collect();
+        let throughput = median(&rates).map(|median| ThroughputSummary {
+            method,
+            trials: rates.len() as u64,
+            median,
+            interval: median_interval(&rates, stopping::CONFIDENCE).map_err(|error| error.to_string()),
+        });
+        Self { record: record.clone(), throughput, latency_trials }
+    }
+
+    /// The median over the throughput trials of a rate.
+    pub fn rate(&self, of: impl Fn(&TrialRecord) -> f64) -> Option<f64> {
+        let method = self.throughput.as_ref()?.method;
+        let values: Vec<f64> = self.record.trials.iter().filter(|trial| trial.method == method).map(of).collect();
+        median(&values)
+    }
+
+    /// A statistic of a latency in milliseconds: the median over the step-loop trials of each trial's own.
+    pub fn latency(
+        &self,
+        of: impl Fn(&TrialRecord) -> Option<&Quantiles>,
+        statistic: fn(&Quantiles) -> Option<f64>,
+    ) -> Option<f64> {
+        let steps = self.record.trials.iter().filter(|trial| trial.method == Method::Steps);
+        median(&steps.filter_map(|trial| statistic(of(trial)?)).collect::<Vec<_>>())
+    }
+
+    /// Whether the interval came within the plan's target.
+    pub fn reached_target(&self) -> bool {
+        self.record.stopped_by == stopping::StopReason::Target.as_str()
+    }
+
+    /// Why latencies are missing.
+    pub fn latency_null_reason(&self) -> Option<String> {
+        let mut steps = self.record.trials.iter().filter(|trial| trial.method == Method::Steps).peekable();
+        if steps.peek().is_none() {
+            return Some("no step-loop trial was run".to_owned());
+        }
+        steps.find_map(|trial| trial.figures.latency_null_reason.clone())
+    }
+
+    /// The interval of the median output token throughput.
+    pub fn interval(&self) -> Option<&MedianInterval> {
+        self.throughput.as_ref()?.interval.as_ref().ok()
+    }
+}
+
+/// A row of the table.
+pub(super) struct Row {
+    run_id: String,
+    summary: Summary,
+}
+
+pub(super) fn columns() -> Vec<CellColumn<Row>> {
+    let mut all = vec![required("run_id", Kind::Text, "", "the run, as in `run.json`", |r: &Row| r.run_id.clone())];
+    all.extend(identity(|r: &Row| &r.summary.record));
+    all.extend(outcome());
+    all.extend(interval());
+    for metric in METRICS {
+        match metric.value {
+            Value::Rate(get) => {
+                let doc = format!("{}: median over the throughput trials", metric.title.to_lowercase());
+                all.push(nullable(format!("{}_median", metric.name), Kind::F64, metric.unit, doc, move |r: &Row| {
+                    r.summary.rate(|trial| get(&trial.figures))
+                }));
+            }
+            Value::Latency(get) => {
+                for (suffix, what, statistic) in STATISTICS {
+                    let doc = format!("{} of {}: median over the `steps` trials", what, metric.title.to_lowercase());
+                    let name = format!("{}_{suffix}_{}", metric.name, metric.unit);
+                    all.push(nullable(name, Kind::F64, metric.unit, doc, move |r: &Row| {
+                        r.summary.latency(|trial| get(&trial.figures), *statistic)
+                    }));
+                }
+            }
+        }
+    }
+    all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &Row| {
+        r.summary.latency_null_reason()
+    }));
+    all
+}
+
+fn outcome() -> Vec<CellColumn<Row>> {
+    let failure = |r: &Row| match &r.summary.record.outcome {
+        PointStatus::Failed(failure) => Some(failure.clone()),
+        PointStatus::Ok => None,
+    };
+    vec![
+        required("status", Kind::Text, "", "how the point ended: `ok` or `failed`", move |r: &Row| {
+            if failure(r).is_some() { "failed" } else { "ok" }
+        }),
+        nullable(
+            "error_kind",
+            Kind::Text,
+            "",
+            "the engine's kind of failure; null when the cell died",
+            move |r: &Row| failure(r).and_then(|failure| failure.kind).map(error_kind),
+        ),
+        nullable("reason", Kind::Text, "", "why the point failed", move |r: &Row| {
+            failure(r).map(|failure| failure.reason)
+        }),
+        required("stopped_by", Kind::Text, "", "why no further trial was run", |r: &Row| {
+            r.summary.record.stopped_by.clone()
+        }),
+        required("target_reached", Kind::Bool, "", "whether the interval came within the plan's target", |r: &Row| {
+            r.summary.reached_target()
+        }),
+        required("warmup_trials", Kind::U64, "", "warm-up trials before the timed ones", |r: &Row| {
+            r.summary.record.warmup_seconds.len() as u64
+        }),
+        required("warmup_steady", Kind::Bool, "", "whether the warm-up was seen to reach a steady state", |r: &Row| {
+            r.summary.record.warmup_steady
+        }),
+        nullable("load_seconds", Kind::F64, "s", "how long loading the engine took", |r: &Row| {
+            r.summary.record.load_ns.map(|ns| ns as f64 / 1e9)
+        }),
+    ]
+}
+
+fn interval() -> Vec<CellColumn<Row>> {
+    let end = |name: &'static str, unit: &'static str, doc: &'static str, get: fn(&MedianInterval) -> Option<f64>| {
+        nullable(name, Kind::F64, unit, doc, move |r: &Row| r.summary.interval().and_then(get))
+    };
+    vec![
+        nullable("throughput_method", Kind::Text, "", "by which door the throughput trials went", |r: &Row| {
+            r.summary.throughput.as_ref().map(|throughput| throughput.method.as_str())
+        }),
+        required("throughput_trials", Kind::U64, "", "timed trials that throughput is over", |r: &Row| {
+            r.summary.throughput.as_ref().map_or(0, |throughput| throughput.trials)
+        }),
+        required("latency_trials", Kind::U64, "", "`steps` trials that latencies are over", |r: &Row| {
+            r.summary.latency_trials
+        }),
+        end("output_token_throughput_low", "tokens/s", "lower end of the median's interval", |i| Some(i.low)),
+        end("output_token_throughput_high", "tokens/s", "upper end of the median's interval", |i| Some(i.high)),
+        end(
+            "interval_coverage",
+            "",
+            "the probability with which such an interval covers the median, at least 0.95",
+            |i| Some(i.coverage),
+        ),
+        end("interval_half_width", "", "the farther end's distance from the median, as a fraction of it", |i| {
+            i.relative_half_width()
+        }),
+        nullable("interval_null_reason", Kind::Text, "", "why there is no interval", |r: &Row| {
+            match &r.summary.throughput {
+                Some(throughput) => throughput.interval.as_ref().err().cloned(),
+                None => Some("no timed trial".to_owned()),
+            }
+        }),
+    ]
+}
+
+/// Writes `summary.csv` and `summary.json`.
+pub(super) fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Vec<PathBuf>, ResultsError> {
+    let row = |record| Row { run_id: info.run_id.clone(), summary: Summary::of(record) };
+    let rows: Vec<Row> = records.iter().map(row).collect();
+    let columns = columns();
+    let paths = ["csv", "json"].map(|extension| dir.join(format!("summary.{extension}")));
+    write_csv(&paths[0], &columns, &rows)?;
+    write_json(&paths[1], &columns, &rows)?;
+    Ok(paths.into())
+}
