@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn a_stronger_setting_takes_the_place_of_a_weaker_one() {
-        let weak = vec![counts(Parameter::Batch, &[1, 2]), counts(Parameter::Input, &[8]), counts(Parameter::Output, &[4])];
+        let weak =
+            vec![counts(Parameter::Batch, &[1, 2]), counts(Parameter::Input, &[8]), counts(Parameter::Output, &[4])];
         let strong = vec![counts(Parameter::Requests, &[64]), counts(Parameter::Input, &[16, 32])];
         assert_eq!(names(&settings_over(strong, weak)), ["batch=1,2", "input=16,32", "output=4", "requests=64"]);
     }

@@ -157,7 +157,9 @@ fn axes(node: &Node<'_>, registry: &Registry, draft: &mut Draft) -> Result<(), P
             let zip = match entry.value.str() {
                 Some("zip") => true,
                 Some("cross") => false,
-                _ => return Err(entry.value.wrong("mode = \"cross\" (every combination) or \"zip\" (values pairwise)")),
+                _ => {
+                    return Err(entry.value.wrong("mode = \"cross\" (every combination) or \"zip\" (values pairwise)"));
+                }
             };
             draft.zip = Some(sourced(&entry.value, zip));
         } else if let Some(parameter) = Parameter::WORKLOAD.into_iter().find(|known| known.name() == entry.key) {

@@ -229,14 +229,22 @@ mod tests {
         assert!(registry.engines().iter().any(|entry| entry.id == "sim"));
         for entry in registry.engines() {
             assert!(!entry.boundary.is_empty(), "{} names no boundary", entry.id);
-            assert!(entry.options.values().all(|option| !option.doc.is_empty()), "{} has an undocumented option", entry.id);
+            assert!(
+                entry.options.values().all(|option| !option.doc.is_empty()),
+                "{} has an undocumented option",
+                entry.id
+            );
         }
     }
 
     #[test]
     fn the_options_of_sim_are_those_it_has_with_their_defaults() {
         let registry = Registry::embedded().unwrap();
-        let documented: BTreeMap<String, serde_json::Value> = registry.get("sim").unwrap().options.iter()
+        let documented: BTreeMap<String, serde_json::Value> = registry
+            .get("sim")
+            .unwrap()
+            .options
+            .iter()
             .map(|(name, option)| (name.clone(), serde_json::to_value(&option.default).unwrap()))
             .collect();
         let actual: BTreeMap<String, serde_json::Value> =
@@ -262,7 +270,8 @@ mod tests {
     fn an_unknown_engine_and_an_absent_cell_say_what_to_do() {
         let registry = Registry::embedded().unwrap();
         assert_eq!(registry.get("simm").unwrap_err().to_string(), "unknown engine 'simm'; did you mean 'sim'?");
-        let text = "id='a'\nname='A'\ncell='tacho-cell-none'\nbuild_with='make a'\nboundary=['in-core']\nscheduler='tacho'";
+        let text =
+            "id='a'\nname='A'\ncell='tacho-cell-none'\nbuild_with='make a'\nboundary=['in-core']\nscheduler='tacho'";
         let error = parse("a", text).unwrap().cell_program().unwrap_err().to_string();
         assert!(error.contains("tacho-cell-none") && error.contains("build it with `make a`"), "{error}");
     }

@@ -235,8 +235,11 @@ fn check_option(registry: &Registry, engine: &str, option: &str, at: &Origin) ->
     match registry.get(engine) {
         Ok(entry) if !entry.open_options && !entry.options.contains_key(option) => {
             let known = entry.options.keys().map(String::as_str);
-            Err(PlanError::at(at, format!("engine '{engine}' has no option '{option}'"))
-                .help(suggest(option, known, &format!("options of {engine}"))))
+            Err(PlanError::at(at, format!("engine '{engine}' has no option '{option}'")).help(suggest(
+                option,
+                known,
+                &format!("options of {engine}"),
+            )))
         }
         _ => Ok(()),
     }
@@ -337,7 +340,9 @@ fn sampling(draft: SamplingDraft, plan_seed: u64, told: &mut Told) -> Result<Sam
 fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy, PlanError> {
     let base = DEFAULT_TRIALS;
     if let Some(zero) = [&draft.min_trials, &draft.max_trials].into_iter().flatten().find(|count| count.value == 0) {
-        return Err(PlanError::at(&zero.at, "expected at least 1 timed trial, found 0").help("use 6 or more for an interval"));
+        return Err(
+            PlanError::at(&zero.at, "expected at least 1 timed trial, found 0").help("use 6 or more for an interval")
+        );
     }
     if let (Some(min), Some(max)) = (&draft.min_trials, &draft.max_trials) {
         if min.value > max.value {

@@ -71,7 +71,9 @@ mod tests {
     #[test]
     fn times_read_in_every_form() {
         let ms = |text| duration(text).map(|time| time.as_millis());
-        for (text, expected) in [("60s", 60_000), ("2m", 120_000), ("1m30s", 90_000), ("500ms", 500), ("1.5", 1500), ("1h", 3_600_000)] {
+        for (text, expected) in
+            [("60s", 60_000), ("2m", 120_000), ("1m30s", 90_000), ("500ms", 500), ("1.5", 1500), ("1h", 3_600_000)]
+        {
             assert_eq!(ms(text), Ok(expected), "{text}");
             assert_eq!(ms(&duration_text(duration(text).unwrap())), Ok(expected), "{text}");
         }

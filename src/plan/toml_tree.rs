@@ -56,8 +56,11 @@ impl<'a> Entry<'a> {
 
     /// The error for a key that does not belong here.
     pub(crate) fn unknown(&self, table: &str, known: &[&str]) -> PlanError {
-        PlanError::at(&self.at(), format!("unknown key '{}' in {table}", self.key))
-            .help(suggest(self.key, known.iter().copied(), "keys"))
+        PlanError::at(&self.at(), format!("unknown key '{}' in {table}", self.key)).help(suggest(
+            self.key,
+            known.iter().copied(),
+            "keys",
+        ))
     }
 }
 
@@ -88,10 +91,6 @@ impl<'a> Node<'a> {
 
     pub(crate) fn text(&self, expected: &str) -> Result<&'a str, PlanError> {
         self.str().ok_or_else(|| self.wrong(expected))
-    }
-
-    pub(crate) fn bool(&self) -> Option<bool> {
-        self.value.get_ref().as_bool()
     }
 
     /// The number as it would stand in a list on the command line, or the text.

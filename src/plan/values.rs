@@ -90,8 +90,9 @@ fn count(text: &str) -> Result<u32, ValueError> {
     let negative = text.strip_prefix('-').is_some_and(|rest| rest.parse::<f64>().is_ok());
     match text.parse::<u64>() {
         Ok(0) => Err(ValueError::new("expected a whole number of at least 1, found 0", "use 1 or more")),
-        Ok(n) => u32::try_from(n)
-            .map_err(|_| ValueError::new(format!("{n} is too large: expected at most {}", u32::MAX), "use a smaller one")),
+        Ok(n) => u32::try_from(n).map_err(|_| {
+            ValueError::new(format!("{n} is too large: expected at most {}", u32::MAX), "use a smaller one")
+        }),
         Err(_) if negative => Err(ValueError::new(
             format!("expected a whole number of at least 1, found the negative number {text}"),
             "use 1 or more",
@@ -196,8 +197,21 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_the_reason() {
         let errors: Vec<String> = [
-            "", "1,,2", "0", "-3", "1.5", "x", "99999999999", "1..32", "1..32*1", "1..32+0", "1..32*x", "32..1*2", "0..8*2",
-            "1..4294967295+1", "1..*2",
+            "",
+            "1,,2",
+            "0",
+            "-3",
+            "1.5",
+            "x",
+            "99999999999",
+            "1..32",
+            "1..32*1",
+            "1..32+0",
+            "1..32*x",
+            "32..1*2",
+            "0..8*2",
+            "1..4294967295+1",
+            "1..*2",
         ]
         .iter()
         .map(|text| format!("{text:?}: {}", counts(text).unwrap_err()))
