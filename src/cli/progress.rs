@@ -1,16 +1,16 @@
 //! Progress on standard error: bars on a terminal, plain lines elsewhere.
 use std::{
     io::{self, IsTerminal, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tacho::run::{Progress, Silent};
+use tacho::run::{Progress, Quiet};
 
 /// Whatever suits standard error.
 pub fn choose(quiet: bool) -> Box<dyn Progress> {
     if quiet {
-        Box::new(Silent)
+        Box::new(Quiet)
     } else if io::stderr().is_terminal() {
         Box::new(Bars::default())
     } else {
@@ -23,7 +23,6 @@ pub fn choose(quiet: bool) -> Box<dyn Progress> {
 struct Lines {
     point: String,
     trial: String,
-    started: Option<Instant>,
 }
 
 impl Lines {
@@ -35,12 +34,11 @@ impl Lines {
 
 impl Progress for Lines {
     fn begin(&mut self, total_points: u32) {
-        self.started = Some(Instant::now());
         Self::line(&format!("{total_points} point{}", if total_points == 1 { "" } else { "s" }));
     }
 
-    fn point(&mut self, number: u32, total: u32, label: &str) {
-        self.point = format!("[{number}/{total}]");
+    fn point(&mut self, place: u32, total: u32, label: &str) {
+        self.point = format!("[{}/{total}]", place + 1);
         Self::line(&format!("{} {label}", self.point));
     }
 
@@ -60,12 +58,6 @@ impl Progress for Lines {
 
     fn note(&mut self, line: &str) {
         Self::line(line);
-    }
-
-    fn end(&mut self) {
-        if let Some(started) = self.started {
-            Self::line(&format!("done in {:.0} s", started.elapsed().as_secs_f64()));
-        }
     }
 }
 
@@ -109,8 +101,8 @@ impl Progress for Bars {
         self.now.enable_steady_tick(TICK);
     }
 
-    fn point(&mut self, number: u32, _: u32, label: &str) {
-        self.points.set_position(u64::from(number.saturating_sub(1)));
+    fn point(&mut self, place: u32, _: u32, label: &str) {
+        self.points.set_position(u64::from(place));
         self.points.set_message(label.to_owned());
         self.now.set_style(style("{spinner} {msg}"));
         self.now.set_message("loading".to_owned());
@@ -146,17 +138,13 @@ impl Progress for Bars {
     fn note(&mut self, line: &str) {
         let _ = self.all.println(line);
     }
-
-    fn end(&mut self) {
-        self.now.finish_and_clear();
-        self.points.finish_and_clear();
-        let _ = self.all.clear();
-    }
 }
 
 impl Drop for Bars {
-    /// Also on an error's way out the terminal is left clean.
+    /// Leaves the terminal clean, also on an error's way out.
     fn drop(&mut self) {
-        self.end();
+        self.now.finish_and_clear();
+        self.points.finish_and_clear();
+        let _ = self.all.clear();
     }
 }

@@ -9,7 +9,10 @@ const NEEDED: &[&str] = &["llama_version", "llama_n_ctx_seq", "llama_flash_attn_
 pub fn write(built: &Built) -> Outcome<()> {
     let header = built.include[0].join("llama.h");
     let text = fs::read_to_string(&header).map_err(|error| {
-        format!("Cannot read {} ({error}): set TACHO_LLAMA_CPP_DIR to a whole llama.cpp checkout or install prefix.", header.display())
+        format!(
+            "Cannot read {} ({error}): set TACHO_LLAMA_CPP_DIR to a whole llama.cpp checkout or install prefix.",
+            header.display()
+        )
     })?;
     if let Some(missing) = NEEDED.iter().find(|name| !text.contains(*name)) {
         return Err(format!(

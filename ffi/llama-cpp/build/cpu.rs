@@ -34,7 +34,8 @@ pub fn cmake_args() -> Vec<String> {
     X86.iter()
         .map(|(option, flags)| {
             // VBMI's name has changed between kernels: either will do.
-            let on = if *option == "GGML_AVX512_VBMI" { flags.iter().any(|f| has(f)) } else { flags.iter().all(|f| has(f)) };
+            let on =
+                if *option == "GGML_AVX512_VBMI" { flags.iter().any(|f| has(f)) } else { flags.iter().all(|f| has(f)) };
             format!("-D{option}={}", if on { "ON" } else { "OFF" })
         })
         .collect()

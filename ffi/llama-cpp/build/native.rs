@@ -58,10 +58,14 @@ pub fn provide(source: &Source) -> Outcome<Built> {
     let build = home.join("build");
     let stamp = home.join("complete");
 
-    fs::create_dir_all(&home).map_err(|error| format!("Cannot create {}: {error}. Set TACHO_CACHE_DIR to a folder that can be written.", home.display()))?;
+    fs::create_dir_all(&home).map_err(|error| {
+        format!("Cannot create {}: {error}. Set TACHO_CACHE_DIR to a folder that can be written.", home.display())
+    })?;
     // Two cargo runs with different target folders meet here.
-    let lock = fs::File::create(home.join("lock")).map_err(|error| format!("Cannot create a lock file in {}: {error}.", home.display()))?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|error| format!("Cannot lock {}: {error}.", home.display()))?;
+    let lock = fs::File::create(home.join("lock"))
+        .map_err(|error| format!("Cannot create a lock file in {}: {error}.", home.display()))?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+        .map_err(|error| format!("Cannot lock {}: {error}.", home.display()))?;
     if !pinned {
         for part in ["CMakeLists.txt", "include", "src", "ggml/CMakeLists.txt", "ggml/include", "ggml/src"] {
             println!("cargo::rerun-if-changed={}", tree.join(part).display());
@@ -71,7 +75,8 @@ pub fn provide(source: &Source) -> Outcome<Built> {
     if !(pinned && stamp.is_file()) {
         if pinned && build.exists() {
             // Cut off half-way: which half is unknown.
-            fs::remove_dir_all(&build).map_err(|error| format!("Cannot remove the unfinished {}: {error}.", build.display()))?;
+            fs::remove_dir_all(&build)
+                .map_err(|error| format!("Cannot remove the unfinished {}: {error}.", build.display()))?;
         }
         let mut configure = Command::new("cmake");
         configure.arg("-S").arg(tree).arg("-B").arg(&build).args(["-G", "Ninja"]).args(&args);

@@ -213,7 +213,9 @@ impl Decoder for Runner {
         })?;
         // Sampling needs a likeliest token too: llama.cpp ends the process over logits that have none.
         let likeliest = argmax(logits).ok_or_else(|| {
-            EngineError::engine("llama.cpp computed logits that are all NaN or negative infinity: the weights are broken")
+            EngineError::engine(
+                "llama.cpp computed logits that are all NaN or negative infinity: the weights are broken",
+            )
         })?;
         Ok(match &mut self.samplers[slot] {
             None => TokenId(likeliest as u32),

@@ -19,7 +19,8 @@ struct Log {
     kept: VecDeque<String>,
 }
 
-static LOG: Mutex<Log> = Mutex::new(Log { level: sys::GGML_LOG_LEVEL_INFO, line: String::new(), kept: VecDeque::new() });
+static LOG: Mutex<Log> =
+    Mutex::new(Log { level: sys::GGML_LOG_LEVEL_INFO, line: String::new(), kept: VecDeque::new() });
 
 fn log() -> MutexGuard<'static, Log> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner)

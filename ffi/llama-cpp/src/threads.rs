@@ -7,9 +7,8 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 pub fn physical_cores() -> u32 {
     let quota = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     let Ok(allowed) = sched_getaffinity(None) else { return quota };
-    let topology = |cpu: usize, name: &str| {
-        fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/{name}")).ok()
-    };
+    let topology =
+        |cpu: usize, name: &str| fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/{name}")).ok();
     let cores: BTreeSet<(String, String)> = (0..CpuSet::MAX_CPU)
         .filter(|cpu| allowed.is_set(*cpu))
         .map(|cpu| match (topology(cpu, "physical_package_id"), topology(cpu, "core_id")) {

@@ -3,9 +3,7 @@ mod common;
 
 use common::{batch, config, france, greedy};
 use serde_json::json;
-use tacho::engine::{
-    Engine, ErrorKind, EventBuf, FinishReason, Request, RequestId, Sampling, TokenId, conformance,
-};
+use tacho::engine::{Engine, ErrorKind, EventBuf, FinishReason, Request, RequestId, Sampling, TokenId, conformance};
 use tacho_llama_cpp::LlamaCpp;
 
 fn engine(options: &[(&str, serde_json::Value)]) -> Option<LlamaCpp> {
