@@ -1,5 +1,5 @@
 //! Provenance: what this binary was built from, and a hash by which `tacho` knows that a cell program was built from
-//! the same sources.
+//! the same sources. Also embeds the engines' descriptions and the shipped plans, so that adding one is adding a file.
 use std::{
     fs,
     hash::{DefaultHasher, Hasher},
@@ -20,6 +20,8 @@ fn main() {
     println!("cargo::rerun-if-changed=src");
     println!("cargo::rustc-env=TACHO_BUILD_HASH={:016x}", hasher.finish());
 
+    embed_data();
+
     // Absent when built from an unpacked archive; then the commit is honestly unknown.
     for file in [".git/HEAD", ".git/index"] {
         if Path::new(file).exists() {
@@ -30,6 +32,43 @@ fn main() {
     println!("cargo::rustc-env=TACHO_GIT_COMMIT={commit}");
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     println!("cargo::rustc-env=TACHO_RUSTC_VERSION={}", output(&rustc, &["--version"]));
+}
+
+/// Writes `FILES`, pairs of a name and a file's text, for the library to include.
+fn embed(into: &str, mut files: Vec<(String, PathBuf)>) {
+    files.sort();
+    let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let mut code = String::from("pub(super) const FILES: &[(&str, &str)] = &[\n");
+    for (name, path) in files {
+        println!("cargo::rerun-if-changed={}", path.display());
+        let path = Path::new(&root).join(path);
+        code += &format!("    ({name:?}, include_str!({:?})),\n", path.display().to_string());
+    }
+    code += "];\n";
+    let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts");
+    fs::write(Path::new(&out).join(into), code).expect("OUT_DIR is writable");
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The engines by their folder's name, and the shipped plans by their file's.
+fn embed_data() {
+    println!("cargo::rerun-if-changed=engines");
+    println!("cargo::rerun-if-changed=benches/plans");
+    let mut engines = Vec::new();
+    for folder in fs::read_dir("engines").into_iter().flatten().flatten() {
+        let file = folder.path().join("engine.toml");
+        if file.is_file() {
+            engines.push((folder.file_name().to_string_lossy().into_owned(), file));
+        }
+    }
+    embed("engines.rs", engines);
+    let mut plans = Vec::new();
+    collect(Path::new("benches/plans"), &mut plans);
+    plans.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    embed("plans.rs", plans.into_iter().map(|path| (name_of(&path), path)).collect());
 }
 
 fn collect(dir: &Path, into: &mut Vec<PathBuf>) {

@@ -1,6 +1,8 @@
 //! The `tacho` program.
 #![forbid(unsafe_code)]
 
+mod cli;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -8,5 +10,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == tacho::cell::parent::SIM_CELL_ARG) {
         return tacho::cell::serve(|config| Ok(Box::new(tacho::engine::sim::Sim::load(config)?)));
     }
-    ExitCode::SUCCESS
+    cli::main()
 }

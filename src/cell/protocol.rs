@@ -119,6 +119,16 @@ pub enum Load {
     },
 }
 
+impl Load {
+    /// The door that throughput is timed through: an offline batch by the engine's own call, anything else by its step loop.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Offline { .. } => Method::Generate,
+            Self::Closed { .. } => Method::Steps,
+        }
+    }
+}
+
 /// One trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialSpec {

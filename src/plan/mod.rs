@@ -1,5 +1,25 @@
 //! A plan: engines × models × axes × load modes × trials, and its expansion into points.
+//!
+//! A plan file ([`read()`]), the environment and flags each give a [`Draft`]; the stronger lies over the weaker
+//! ([`Draft::over`]), and [`resolve()`] makes the [`Plan`] of it, with the origin of every value.
 
+mod draft;
+mod expand;
+mod origin;
 mod point;
+mod read;
+pub mod registry;
+mod resolve;
+pub mod scalar;
+mod shipped;
+mod toml_tree;
+pub mod values;
+mod work;
 
+pub use draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values};
+pub use origin::{Origin, Place, PlanError, Source, Sourced};
 pub use point::{CellPlan, EngineSpec, Plan, Point, PointWorkload, TrialPolicy};
+pub use read::{check_name, read};
+pub use resolve::{Provenance, Resolved, check_overlaps, resolve};
+pub use shipped::{ShippedPlan, shipped};
+pub use work::Work;

@@ -1,5 +1,8 @@
 //! A plan resolved: every value in place, every point spelled out.
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +51,20 @@ pub struct Point {
     pub workload: PointWorkload,
     /// The axes that the plan varies, with this point's value of each, in the plan's order.
     pub axes: Vec<(String, String)>,
+}
+
+impl Point {
+    /// What tells it from the plan's other points, for a line of progress or a log.
+    pub fn label(&self) -> String {
+        let mut label = self.engine.id.clone();
+        if let Some(model) = self.model.as_deref().and_then(Path::file_stem) {
+            label = format!("{label} {}", model.to_string_lossy());
+        }
+        self.axes.iter().fold(label, |label, (name, value)| {
+            let name = name.rsplit('.').next().unwrap_or(name);
+            format!("{label} {name}={value}")
+        })
+    }
 }
 
 /// How many trials, and for how long.

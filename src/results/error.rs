@@ -50,6 +50,12 @@ pub enum ResultsError {
         /// Ours.
         known: u32,
     },
+    /// A trial's records could not be stored while they arrived.
+    #[error("{reason}")]
+    Store {
+        /// Which file, why, and what to do.
+        reason: String,
+    },
     /// Another process writes to it.
     #[error("another tacho is writing to {}: wait for it to end, or choose another directory with --out", dir.display())]
     Locked {

@@ -119,3 +119,30 @@ pub struct PointRecord {
     /// Why no further trial was run: `target`, `max_trials`, `max_time`, or `failed`.
     pub stopped_by: String,
 }
+
+impl PointRecord {
+    /// A record without trials.
+    pub fn empty(point: Point, outcome: PointStatus) -> Self {
+        let stopped_by = if matches!(outcome, PointStatus::Failed(_)) { "failed" } else { "" }.to_owned();
+        Self {
+            point,
+            key: None,
+            engine: None,
+            model_digest: None,
+            load_ns: None,
+            outcome,
+            warmup_seconds: Vec::new(),
+            warmup_steady: false,
+            trials: Vec::new(),
+            stopped_by,
+        }
+    }
+
+    /// Output tokens a second of the trials that the point's throughput is the median of: those of the method that its
+    /// load mode is timed by.
+    pub fn throughputs(&self) -> Vec<f64> {
+        let method = self.point.load.method();
+        let timed = self.trials.iter().filter(|trial| trial.method == method);
+        timed.map(|trial| trial.figures.output_token_throughput).collect()
+    }
+}

@@ -1,0 +1,222 @@
+//! The arguments. Values with a grammar of their own stay text here; [`super::layers`] reads them, so that an error
+//! names the flag or the variable alike.
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
+
+use super::exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  tacho run --plan quick --model model.gguf
+  tacho run --engine llama.cpp --model model.gguf --batch 1..32*2 --input 128 --output 64
+  tacho run --engine sim --length 32..512*2 --requests 64 --dry-run
+  tacho engines";
+
+const RUN_EXAMPLES: &str = "\
+Values: one (8), a list (1,2,4), a range that multiplies (32..512*2) or adds (10..100+30); both ends are bounds.
+Lengths may also be drawn: 64..256 (uniform, both ends included), normal(128,32), normal(128,32,16,512).
+Every flag can be given as an environment variable: --max-time 60s is TACHO_MAX_TIME=60s. A flag wins over the
+environment, that over the plan, that over the default; a list replaces a list. --dry-run shows who said what.
+
+Examples:
+  tacho run --plan quick --model model.gguf            a shipped plan (see `tacho plans`)
+  tacho run --plan my.toml --batch 1,2,4 --dry-run     a plan file with another batch axis; runs nothing
+  tacho run --engine llama.cpp --model model.gguf --batch 1..32*2 --input 128 --output 64
+  tacho run --engine sim --concurrency 1,8 --requests 100 --engine-option sim.time=virtual
+  tacho run --engine llama.cpp --model model.gguf --engine-option llama.cpp.n_ubatch=128,512
+  tacho run --resume runs/20260101-120000-quick        finishes an interrupted run";
+
+/// A tachometer for LLM inference engines: hosts them in-process, drives them, times them.
+#[derive(Debug, Parser)]
+#[command(name = "tacho", version, after_help = format!("{EXAMPLES}\n\n{}", exit::HELP), max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure: run every point of a plan
+    #[command(after_help = format!("{RUN_EXAMPLES}\n\n{}", exit::HELP))]
+    Run(Box<RunArgs>),
+    /// List the plans that ship with Tacho, or print one
+    Plans {
+        /// The plan to print
+        name: Option<String>,
+    },
+    /// List the engines, and whether their cell programs are built
+    Engines {
+        /// As JSON
+        #[arg(long, env = "TACHO_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+              value_parser = BoolishValueParser::new(), hide_env = true, value_name = "BOOL")]
+        json: Option<bool>,
+    },
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The arguments of `tacho run`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "What to run")]
+pub struct RunArgs {
+    /// A plan file, or the name of a shipped plan
+    #[arg(long, value_name = "FILE|NAME", env = "TACHO_PLAN", hide_env = true)]
+    pub plan: Option<String>,
+    /// An engine; repeat it or separate by commas for several
+    #[arg(long, value_name = "ID", env = "TACHO_ENGINE", hide_env = true, value_delimiter = ',')]
+    pub engine: Vec<String>,
+    /// An engine's own option with one value, a list or a range; repeat it for several (in the environment: separated by ';')
+    #[arg(long, value_name = "ID.NAME=VALUES", env = "TACHO_ENGINE_OPTION", hide_env = true, value_delimiter = ';')]
+    pub engine_option: Vec<String>,
+    /// A GGUF file or a model folder; repeat it for several
+    #[arg(long, value_name = "PATH", env = "TACHO_MODEL", hide_env = true)]
+    pub model: Vec<PathBuf>,
+    /// Finish an interrupted run: its plan, its directory, only the points that are missing
+    #[arg(long, value_name = "DIR", env = "TACHO_RESUME", hide_env = true)]
+    pub resume: Option<PathBuf>,
+
+    /// Requests a generate call
+    #[arg(
+        long,
+        value_name = "VALUES",
+        env = "TACHO_BATCH",
+        hide_env = true,
+        allow_hyphen_values = true,
+        help_heading = "Workload"
+    )]
+    pub batch: Option<String>,
+    /// Prompt length in tokens
+    #[arg(
+        long,
+        value_name = "LENGTHS",
+        env = "TACHO_INPUT",
+        hide_env = true,
+        allow_hyphen_values = true,
+        help_heading = "Workload"
+    )]
+    pub input: Option<String>,
+    /// Output length in tokens
+    #[arg(
+        long,
+        value_name = "LENGTHS",
+        env = "TACHO_OUTPUT",
+        hide_env = true,
+        allow_hyphen_values = true,
+        help_heading = "Workload"
+    )]
+    pub output: Option<String>,
+    /// Prompt and output length together
+    #[arg(
+        long,
+        value_name = "LENGTHS",
+        env = "TACHO_LENGTH",
+        hide_env = true,
+        allow_hyphen_values = true,
+        help_heading = "Workload"
+    )]
+    pub length: Option<String>,
+    /// Requests a trial; without --batch, handed over at once
+    #[arg(
+        long,
+        value_name = "VALUES",
+        env = "TACHO_REQUESTS",
+        hide_env = true,
+        allow_hyphen_values = true,
+        help_heading = "Workload"
+    )]
+    pub requests: Option<String>,
+    /// Requests in flight (closed loop) instead of batches
+    #[arg(
+        long,
+        value_name = "VALUES",
+        env = "TACHO_CONCURRENCY",
+        hide_env = true,
+        allow_hyphen_values = true,
+        help_heading = "Workload"
+    )]
+    pub concurrency: Option<String>,
+    /// Take axes pairwise instead of every combination
+    #[arg(long, env = "TACHO_ZIP", hide_env = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL",
+          help_heading = "Workload")]
+    pub zip: Option<bool>,
+    /// Seed of prompts and lengths
+    #[arg(long, value_name = "N", env = "TACHO_SEED", hide_env = true, help_heading = "Workload")]
+    pub seed: Option<u64>,
+    /// Softmax temperature; 0 is greedy
+    #[arg(
+        long,
+        value_name = "T",
+        env = "TACHO_TEMPERATURE",
+        hide_env = true,
+        allow_hyphen_values = true,
+        help_heading = "Workload"
+    )]
+    pub temperature: Option<f32>,
+    /// Nucleus mass above 0 and at most 1
+    #[arg(
+        long,
+        value_name = "P",
+        env = "TACHO_TOP_P",
+        hide_env = true,
+        allow_hyphen_values = true,
+        help_heading = "Workload"
+    )]
+    pub top_p: Option<f32>,
+    /// The likeliest tokens kept; 0 keeps all
+    #[arg(long, value_name = "K", env = "TACHO_TOP_K", hide_env = true, help_heading = "Workload")]
+    pub top_k: Option<u32>,
+    /// Seed of the sampler
+    #[arg(long, value_name = "N", env = "TACHO_SAMPLING_SEED", hide_env = true, help_heading = "Workload")]
+    pub sampling_seed: Option<u64>,
+
+    /// Stop when the 95 % interval of the median throughput is within this of it [default: 2%]
+    #[arg(long, value_name = "FRACTION", env = "TACHO_TARGET", hide_env = true, help_heading = "Trials")]
+    pub target: Option<String>,
+    /// Timed trials at least [default: 6]
+    #[arg(long, value_name = "N", env = "TACHO_MIN_TRIALS", hide_env = true, help_heading = "Trials")]
+    pub min_trials: Option<u32>,
+    /// Timed trials at most [default: 30]
+    #[arg(long, value_name = "N", env = "TACHO_MAX_TRIALS", hide_env = true, help_heading = "Trials")]
+    pub max_trials: Option<u32>,
+    /// Time after which a point starts no further trial [default: 2m]
+    #[arg(long, value_name = "TIME", env = "TACHO_MAX_TIME", hide_env = true, help_heading = "Trials")]
+    pub max_time: Option<String>,
+    /// Warm-up trials at most [default: 10]
+    #[arg(long, value_name = "N", env = "TACHO_MAX_WARMUP", hide_env = true, help_heading = "Trials")]
+    pub max_warmup: Option<u32>,
+    /// Step-loop trials for latencies [default: 1]
+    #[arg(long, value_name = "N", env = "TACHO_LATENCY_TRIALS", hide_env = true, help_heading = "Trials")]
+    pub latency_trials: Option<u32>,
+    /// The longest that loading an engine may take [default: 10m]
+    #[arg(long, value_name = "TIME", env = "TACHO_LOAD_DEADLINE", hide_env = true, help_heading = "Trials")]
+    pub load_deadline: Option<String>,
+    /// The longest that a trial may take [default: 30m]
+    #[arg(long, value_name = "TIME", env = "TACHO_TRIAL_DEADLINE", hide_env = true, help_heading = "Trials")]
+    pub trial_deadline: Option<String>,
+
+    /// The directory to create for the results [default: runs/<time>-<plan>]
+    #[arg(long, value_name = "DIR", env = "TACHO_OUT", hide_env = true, help_heading = "Output")]
+    pub out: Option<PathBuf>,
+    /// Print the points, the work they mean and where every value came from; run nothing
+    #[arg(long, env = "TACHO_DRY_RUN", hide_env = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL",
+          help_heading = "Output")]
+    pub dry_run: Option<bool>,
+    /// Print JSON instead of a table
+    #[arg(long, env = "TACHO_JSON", hide_env = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL",
+          help_heading = "Output")]
+    pub json: Option<bool>,
+    /// Show no progress
+    #[arg(short, long, env = "TACHO_QUIET", hide_env = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL",
+          help_heading = "Output", action = ArgAction::Set)]
+    pub quiet: Option<bool>,
+}

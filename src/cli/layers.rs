@@ -1,0 +1,172 @@
+//! Flags and environment variables to drafts of a plan, laid over the plan file.
+use std::path::Path;
+
+use clap::{ArgMatches, parser::ValueSource};
+use tacho::plan::{
+    Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TrialsDraft, Values,
+    check_overlaps, read,
+    registry::Registry,
+    resolve, scalar, shipped,
+    values::{self, ValueError},
+};
+
+use super::{args::RunArgs, exit::Failure};
+
+/// The plan that the arguments, the environment and the plan file make together.
+pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
+    let registry = Registry::embedded().map_err(|error| Failure::usage(error.to_string()))?;
+    let file = match &args.plan {
+        Some(plan) => read(&open(plan, matches)?, &registry)?,
+        None => Draft::default(),
+    };
+    let layer = |source| Layer { matches, source, registry: &registry }.draft(args);
+    let flags = layer(ValueSource::CommandLine)?;
+    let environment = layer(ValueSource::EnvVariable)?;
+    let mut draft = flags.over(environment.over(file));
+    // A shipped plan or a file without a name of its own goes by the file's.
+    if let (None, Some(plan)) = (&draft.name, &args.plan) {
+        let stem = Path::new(plan).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if tacho::plan::check_name(&stem).is_ok() {
+            draft.name = Some(Sourced::new(stem, Origin::Default("default: the file's name")));
+        }
+    }
+    Ok(resolve(draft, &registry)?)
+}
+
+/// A shipped plan by its name, otherwise a file.
+fn open(plan: &str, matches: &ArgMatches) -> Result<Source, PlanError> {
+    if let Some(found) = shipped().find(|shipped| shipped.name == plan) {
+        return Ok(found.source());
+    }
+    std::fs::read_to_string(plan).map(|text| Source::new(plan, text)).map_err(|error| {
+        let names: Vec<&str> = shipped().map(|plan| plan.name).collect();
+        let at = match matches.value_source("plan") {
+            Some(ValueSource::EnvVariable) => Origin::Environment("TACHO_PLAN".to_owned()),
+            _ => Origin::Flag("--plan".to_owned()),
+        };
+        PlanError::at(&at, format!("'{plan}' is no shipped plan and cannot be read as a file: {error}"))
+            .help(format!("give a TOML file, or one of the shipped plans: {}", names.join(", ")))
+    })
+}
+
+/// Either the flags or the environment: what the other said is not seen.
+struct Layer<'a> {
+    matches: &'a ArgMatches,
+    source: ValueSource,
+    registry: &'a Registry,
+}
+
+impl Layer<'_> {
+    /// This layer's origin for an argument, when it is the one that gave it.
+    fn at(&self, id: &str) -> Option<Origin> {
+        if self.matches.value_source(id) != Some(self.source) {
+            return None;
+        }
+        Some(if self.source == ValueSource::CommandLine {
+            Origin::Flag(format!("--{}", id.replace('_', "-")))
+        } else {
+            Origin::Environment(format!("TACHO_{}", id.to_uppercase()))
+        })
+    }
+
+    fn take<T: Clone>(&self, id: &str, value: &Option<T>) -> Option<Sourced<T>> {
+        Some(Sourced::new(value.clone()?, self.at(id)?))
+    }
+
+    fn parse<T>(
+        &self,
+        id: &str,
+        value: &Option<String>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<Sourced<T>>, PlanError> {
+        self.take(id, value)
+            .map(|said| match parse(&said.value) {
+                Ok(value) => Ok(Sourced::new(value, said.at)),
+                Err(problem) => Err(PlanError::at(&said.at, problem)),
+            })
+            .transpose()
+    }
+
+    fn list<T: Clone>(&self, id: &str, values: &[T]) -> Vec<Sourced<T>> {
+        match self.at(id) {
+            Some(at) => values.iter().map(|value| Sourced::new(value.clone(), at.clone())).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    fn draft(&self, args: &RunArgs) -> Result<Draft, PlanError> {
+        Ok(Draft {
+            name: None,
+            seed: self.take("seed", &args.seed),
+            engines: self.list("engine", &args.engine),
+            models: self.list("model", &args.model),
+            settings: self.settings(args)?,
+            zip: self.take("zip", &args.zip),
+            sampling: SamplingDraft {
+                temperature: self.take("temperature", &args.temperature),
+                top_p: self.take("top_p", &args.top_p),
+                top_k: self.take("top_k", &args.top_k),
+                seed: self.take("sampling_seed", &args.sampling_seed),
+            },
+            trials: TrialsDraft {
+                target: self.parse("target", &args.target, scalar::fraction)?,
+                min_trials: self.take("min_trials", &args.min_trials),
+                max_trials: self.take("max_trials", &args.max_trials),
+                max_time: self.parse("max_time", &args.max_time, scalar::duration)?,
+                max_warmup: self.take("max_warmup", &args.max_warmup),
+                latency_trials: self.take("latency_trials", &args.latency_trials),
+            },
+            load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
+            trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
+        })
+    }
+
+    fn settings(&self, args: &RunArgs) -> Result<Vec<Setting>, PlanError> {
+        let counts = |text: &str| values::counts(text).map(Values::Counts);
+        let lengths = |text: &str| values::lengths(text).map(Values::Lengths);
+        let given: [(Parameter, &Option<String>, &dyn Fn(&str) -> Result<Values, ValueError>); 6] = [
+            (Parameter::Requests, &args.requests, &counts),
+            (Parameter::Batch, &args.batch, &counts),
+            (Parameter::Concurrency, &args.concurrency, &counts),
+            (Parameter::Length, &args.length, &lengths),
+            (Parameter::Input, &args.input, &lengths),
+            (Parameter::Output, &args.output, &lengths),
+        ];
+        let mut settings = Vec::new();
+        for (parameter, text, parse) in given {
+            if let Some(said) = self.take(&parameter.name(), text) {
+                let values = parse(&said.value).map_err(|error| located(&said.at, error))?;
+                settings.push(Setting { parameter, values, at: said.at });
+            }
+        }
+        for option in self.list("engine_option", &args.engine_option) {
+            settings.push(self.option(&option)?);
+        }
+        check_overlaps(&settings)?;
+        Ok(settings)
+    }
+
+    fn option(&self, said: &Sourced<String>) -> Result<Setting, PlanError> {
+        let wrong = |problem: String| {
+            PlanError::at(&said.at, problem)
+                .help("write ID.NAME=VALUES, such as llama.cpp.n_ubatch=128,512; `tacho engines` lists the engines")
+        };
+        let Some((path, text)) = said.value.split_once('=') else {
+            return Err(wrong(format!("expected ID.NAME=VALUES, found '{}' without a '='", said.value)));
+        };
+        let path = path.trim();
+        let Some((engine, name)) = self.registry.split_option(path.strip_prefix("engine.").unwrap_or(path)) else {
+            return Err(wrong(format!("'{path}' does not begin with the id of a known engine")));
+        };
+        let values = values::options(text).map_err(|error| located(&said.at, error))?;
+        Ok(Setting {
+            parameter: Parameter::Option { engine: engine.id.clone(), name: name.to_owned() },
+            values: Values::Options(values),
+            at: said.at.clone(),
+        })
+    }
+}
+
+fn located(at: &Origin, error: ValueError) -> PlanError {
+    error.help.into_iter().fold(PlanError::at(at, error.problem), PlanError::help)
+}

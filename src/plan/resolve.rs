@@ -1,0 +1,420 @@
+//! Resolves a [`Draft`] into a [`Plan`]: defaults, checks, expansion into points, and where every value came from.
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    EngineSpec, Plan, PlanError, Point, PointWorkload, TrialPolicy,
+    draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
+    expand::{combinations, point_count},
+    origin::{Origin, Sourced, suggest},
+    registry::Registry,
+    scalar::duration_text,
+    values::MAX_POINTS,
+};
+use crate::{cell::protocol::Load, engine::Sampling, workload::LengthDist};
+
+const DEFAULT: Origin = Origin::Default("default");
+const DEFAULT_INPUT: LengthDist = LengthDist::Fixed(128);
+const DEFAULT_OUTPUT: LengthDist = LengthDist::Fixed(64);
+const DEFAULT_REQUESTS: u32 = 16;
+/// A closed loop's requests by default, as a multiple of its concurrency.
+const DEFAULT_ROUNDS: u32 = 4;
+const DEFAULT_TRIALS: TrialPolicy = TrialPolicy {
+    target: 0.02,
+    min_trials: 6,
+    max_trials: 30,
+    max_time: Duration::from_secs(120),
+    max_warmup: 10,
+    latency_trials: 1,
+};
+const DEFAULT_LOAD_WITHIN: Duration = Duration::from_secs(600);
+const DEFAULT_TRIAL_WITHIN: Duration = Duration::from_secs(1800);
+
+/// A value of the plan and where it came from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Provenance {
+    /// The value's name as in a plan file, such as `trials.target`.
+    pub name: String,
+    /// The value, as a person writes it.
+    pub value: String,
+    /// Who said so.
+    pub from: Origin,
+}
+
+/// A plan, and where its values came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The plan.
+    pub plan: Plan,
+    /// One a value.
+    pub provenance: Vec<Provenance>,
+    /// What was said and does not count, with the reason.
+    pub notes: Vec<String>,
+    models: Vec<Sourced<PathBuf>>,
+}
+
+impl Resolved {
+    /// Checks that the models are there. Apart from resolving, since a plan may be looked at on another machine.
+    ///
+    /// # Errors
+    /// [`PlanError`] naming the flag or the plan's line.
+    pub fn check_models(&self) -> Result<(), PlanError> {
+        let missing = self.models.iter().find_map(|model| Some((model, model.value.metadata().err()?)));
+        match missing {
+            Some((model, error)) => {
+                let problem = format!("the model {} cannot be read: {error}", model.value.display());
+                Err(PlanError::at(&model.at, problem).help("expected a GGUF file or a model folder; check the path"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks that no two settings set the same thing.
+///
+/// # Errors
+/// [`PlanError`] naming both.
+pub fn check_overlaps(settings: &[Setting]) -> Result<(), PlanError> {
+    for (index, second) in settings.iter().enumerate() {
+        let Some(first) = settings[..index].iter().find(|first| first.parameter.overlaps(&second.parameter)) else {
+            continue;
+        };
+        let (one, two) = (first.parameter.name(), second.parameter.name());
+        return Err(if one == two {
+            PlanError::at(&second.at, format!("'{two}' is set twice: here and at {}", first.at)).help("remove one")
+        } else {
+            let problem = format!("'{two}' and '{one}' (set at {}) exclude each other", first.at);
+            PlanError::at(&second.at, problem).help(match second.parameter {
+                Parameter::Batch | Parameter::Concurrency => {
+                    "batch is requests a call (offline), concurrency is requests in flight (closed loop): choose one"
+                }
+                _ => "length sets input and output together: use it alone, or set input and output",
+            })
+        });
+    }
+    Ok(())
+}
+
+/// Resolves a draft.
+///
+/// # Errors
+/// [`PlanError`] at the first thing that cannot be.
+pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError> {
+    check_overlaps(&draft.settings)?;
+    let mut notes = Vec::new();
+    let engines = engines(&draft, registry)?;
+    let settings = used_settings(&draft, registry, &engines, &mut notes)?;
+    settings.iter().try_for_each(check_values)?;
+    let mut told = Told::default();
+    let name = told.tell("name", draft.name, "run".to_owned(), Clone::clone);
+    for engine in &draft.engines {
+        told.push("engine", engine.value.clone(), &engine.at);
+    }
+    for model in &draft.models {
+        told.push("model", model.value.display().to_string(), &model.at);
+    }
+    let seed = told.tell("seed", draft.seed, 1, u64::to_string);
+    for setting in &settings {
+        let many = setting.values.len() > 1;
+        let name = format!("{}{}", if many { "axes." } else { "" }, setting.parameter.name());
+        told.push(&name, setting.values.texts().join(", "), &setting.at);
+    }
+    told.workload_defaults(&settings);
+    let zip = told.tell("axes.mode", draft.zip, false, |zip| if *zip { "zip" } else { "cross" }.to_owned());
+    let sampling = sampling(draft.sampling, seed, &mut told)?;
+    let trials = trials(draft.trials, &mut told)?;
+    let text = |time: &Duration| duration_text(*time);
+    let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
+    let trial_within = told.tell("deadlines.trial", draft.trial_within, DEFAULT_TRIAL_WITHIN, text);
+
+    let mut points = Vec::new();
+    for id in &engines {
+        let own: Vec<&Setting> = settings.iter().filter(|setting| setting.parameter.is_for(id)).collect();
+        let models: Vec<Option<PathBuf>> = match registry.get(id) {
+            Ok(entry) if !entry.needs_model => vec![None],
+            _ if draft.models.is_empty() => {
+                return Err(PlanError::general(format!("engine '{id}' needs a model, and the plan names none"))
+                    .help("give --model PATH, or model = \"PATH\" in the plan: a GGUF file or a model folder"));
+            }
+            _ => draft.models.iter().map(|model| Some(model.value.clone())).collect(),
+        };
+        let total = point_count(&own, zip)?.saturating_mul(models.len()).saturating_add(points.len());
+        if total > MAX_POINTS {
+            return Err(too_many(&own, total));
+        }
+        for model in &models {
+            for chosen in combinations(&own, zip) {
+                let number = points.len() as u32;
+                let engine = EngineSpec { id: id.clone(), options: BTreeMap::new() };
+                points.push(point(number, engine, model.clone(), &chosen, sampling, seed)?);
+            }
+        }
+    }
+    let plan = Plan { name, points, trials, load_within, trial_within };
+    Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
+}
+
+impl Parameter {
+    fn is_for(&self, id: &str) -> bool {
+        !matches!(self, Self::Option { engine, .. } if engine != id)
+    }
+}
+
+fn too_many(settings: &[&Setting], total: usize) -> PlanError {
+    let sizes: Vec<String> =
+        settings.iter().map(|setting| format!("{} {}", setting.values.len(), setting.parameter.name())).collect();
+    let longest = settings.iter().max_by_key(|setting| setting.values.len());
+    let total = if total == usize::MAX { "far more than can be counted".to_owned() } else { total.to_string() };
+    let problem =
+        format!("the plan has too many points: expected at most {MAX_POINTS}, found {total} ({})", sizes.join(" x "));
+    PlanError::at(longest.map_or(&DEFAULT, |setting| &setting.at), problem)
+        .help("use fewer values, larger steps, or mode = \"zip\" (--zip)")
+}
+
+fn engines(draft: &Draft, registry: &Registry) -> Result<Vec<String>, PlanError> {
+    let known = || registry.engines().iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>().join(", ");
+    if draft.engines.is_empty() {
+        return Err(PlanError::general("no engine is named")
+            .help(format!("give --engine ID, or engine = \"ID\" in the plan; known engines: {}", known())));
+    }
+    let mut ids: Vec<String> = Vec::new();
+    for engine in &draft.engines {
+        registry.get(&engine.value).map_err(|_| {
+            let hint = suggest(&engine.value, registry.engines().iter().map(|entry| entry.id.as_str()), "engines");
+            PlanError::at(&engine.at, format!("unknown engine '{}'", engine.value)).help(hint)
+        })?;
+        if ids.contains(&engine.value) {
+            return Err(PlanError::at(&engine.at, format!("engine '{}' is named twice", engine.value))
+                .help(format!("to compare its options, make them an axis: \"engine.{}.<option>\"", engine.value)));
+        }
+        ids.push(engine.value.clone());
+    }
+    Ok(ids)
+}
+
+/// The settings that count: options of an engine that was left out by something stronger do not.
+fn used_settings(
+    draft: &Draft,
+    registry: &Registry,
+    engines: &[String],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Setting>, PlanError> {
+    let chosen_by = draft.engines.iter().map(|engine| rank(&engine.at)).min().unwrap_or(0);
+    let mut used = Vec::new();
+    for setting in &draft.settings {
+        let Parameter::Option { engine, name } = &setting.parameter else {
+            used.push(setting.clone());
+            continue;
+        };
+        let full = setting.parameter.name();
+        if !engines.contains(engine) {
+            if rank(&setting.at) > chosen_by {
+                notes.push(format!("{full} ({}) is not used: engine '{engine}' is not chosen", setting.at));
+                continue;
+            }
+            return Err(PlanError::at(&setting.at, format!("{full} is set, but engine '{engine}' is not in the plan"))
+                .help(suggest(engine, engines.iter().map(String::as_str), "engines of this plan")));
+        }
+        check_option(registry, engine, name, &setting.at)?;
+        used.push(setting.clone());
+    }
+    Ok(used)
+}
+
+fn rank(origin: &Origin) -> u8 {
+    match origin {
+        Origin::Flag(_) => 0,
+        Origin::Environment(_) => 1,
+        Origin::Plan(_) => 2,
+        Origin::Default(_) => 3,
+    }
+}
+
+fn check_option(registry: &Registry, engine: &str, option: &str, at: &Origin) -> Result<(), PlanError> {
+    match registry.get(engine) {
+        Ok(entry) if !entry.open_options && !entry.options.contains_key(option) => {
+            let known = entry.options.keys().map(String::as_str);
+            Err(PlanError::at(at, format!("engine '{engine}' has no option '{option}'")).help(suggest(
+                option,
+                known,
+                &format!("options of {engine}"),
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_values(setting: &Setting) -> Result<(), PlanError> {
+    let (name, mut texts) = (setting.parameter.name(), setting.values.texts());
+    if texts.is_empty() {
+        return Err(PlanError::at(&setting.at, format!("axis '{name}' is empty")).help("give it at least one value"));
+    }
+    texts.sort_unstable();
+    match texts.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(PlanError::at(&setting.at, format!("axis '{name}' has the value {} twice", pair[0]))
+            .help("remove one: repeating a point is what trials are for")),
+        None => Ok(()),
+    }
+}
+
+/// One point from the values chosen for it.
+fn point(
+    number: u32,
+    mut engine: EngineSpec,
+    model: Option<PathBuf>,
+    chosen: &[(&Setting, usize)],
+    sampling: Sampling,
+    seed: u64,
+) -> Result<Point, PlanError> {
+    let (mut input, mut output) = (DEFAULT_INPUT, DEFAULT_OUTPUT);
+    let (mut batch, mut concurrency, mut requests) = (None, None, None);
+    let mut axes = Vec::new();
+    for &(setting, index) in chosen {
+        match (&setting.parameter, &setting.values) {
+            (Parameter::Batch, Values::Counts(values)) => batch = Some((values[index], &setting.at)),
+            (Parameter::Concurrency, Values::Counts(values)) => concurrency = Some((values[index], &setting.at)),
+            (Parameter::Requests, Values::Counts(values)) => requests = Some(values[index]),
+            (Parameter::Input, Values::Lengths(values)) => input = values[index],
+            (Parameter::Output, Values::Lengths(values)) => output = values[index],
+            (Parameter::Length, Values::Lengths(values)) => (input, output) = (values[index], values[index]),
+            (Parameter::Option { name, .. }, Values::Options(values)) => {
+                engine.options.insert(name.clone(), values[index].clone());
+            }
+            (parameter, _) => {
+                let problem = format!("'{}' has values of the wrong type", parameter.name());
+                return Err(PlanError::at(&setting.at, problem));
+            }
+        }
+        if setting.values.len() > 1 {
+            axes.push((setting.parameter.name(), setting.values.texts().swap_remove(index)));
+        }
+    }
+    let (load, requests) = match (batch, concurrency) {
+        (_, Some((concurrency, at))) => {
+            let requests = requests.unwrap_or(concurrency.saturating_mul(DEFAULT_ROUNDS));
+            check_enough("concurrency", concurrency, requests, at)?;
+            (Load::Closed { concurrency }, requests)
+        }
+        (Some((batch, at)), None) => {
+            let requests = requests.unwrap_or(batch);
+            check_enough("batch", batch, requests, at)?;
+            (Load::Offline { batch }, requests)
+        }
+        (None, None) => {
+            let requests = requests.unwrap_or(DEFAULT_REQUESTS);
+            (Load::Offline { batch: requests }, requests)
+        }
+    };
+    let workload = PointWorkload { requests, input, output, sampling, seed };
+    Ok(Point { number, engine, model, load, workload, axes })
+}
+
+fn check_enough(what: &str, wanted: u32, requests: u32, at: &Origin) -> Result<(), PlanError> {
+    if wanted <= requests {
+        return Ok(());
+    }
+    Err(PlanError::at(at, format!("{what} {wanted} needs at least {wanted} requests, found requests = {requests}"))
+        .help(format!("raise requests, lower {what}, or leave requests out")))
+}
+
+fn sampling(draft: SamplingDraft, plan_seed: u64, told: &mut Told) -> Result<Sampling, PlanError> {
+    if let Some(bad) = draft.temperature.as_ref().filter(|t| !(t.value.is_finite() && t.value >= 0.0)) {
+        let problem = format!("expected a temperature of at least 0, found {}", bad.value);
+        return Err(PlanError::at(&bad.at, problem).help("0 is greedy"));
+    }
+    if let Some(bad) = draft.top_p.as_ref().filter(|p| !(p.value > 0.0 && p.value <= 1.0)) {
+        let problem = format!("expected top_p above 0 and at most 1, found {}", bad.value);
+        return Err(PlanError::at(&bad.at, problem).help("1 keeps all tokens"));
+    }
+    let base = Sampling::default();
+    let seed_default = Origin::Default("default: the plan's seed");
+    Ok(Sampling {
+        temperature: told.tell("sampling.temperature", draft.temperature, base.temperature, f32::to_string),
+        top_p: told.tell("sampling.top_p", draft.top_p, base.top_p, f32::to_string),
+        top_k: told.tell("sampling.top_k", draft.top_k, base.top_k, u32::to_string),
+        seed: told.tell_or("sampling.seed", draft.seed, Sourced::new(plan_seed, seed_default), u64::to_string),
+    })
+}
+
+fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy, PlanError> {
+    let base = DEFAULT_TRIALS;
+    if let Some(zero) = [&draft.min_trials, &draft.max_trials].into_iter().flatten().find(|count| count.value == 0) {
+        return Err(
+            PlanError::at(&zero.at, "expected at least 1 timed trial, found 0").help("use 6 or more for an interval")
+        );
+    }
+    if let (Some(min), Some(max)) = (&draft.min_trials, &draft.max_trials) {
+        if min.value > max.value {
+            let problem = format!("min_trials {} is more than max_trials {} ({})", min.value, max.value, max.at);
+            return Err(PlanError::at(&min.at, problem).help("lower one or raise the other"));
+        }
+    }
+    // A bound that nobody gave makes room for the one that somebody did.
+    let least = match &draft.max_trials {
+        Some(max) if max.value < base.min_trials => Sourced::new(max.value, Origin::Default("default: max_trials")),
+        _ => Sourced::new(base.min_trials, DEFAULT),
+    };
+    let most = match &draft.min_trials {
+        Some(min) if min.value > base.max_trials => Sourced::new(min.value, Origin::Default("default: min_trials")),
+        _ => Sourced::new(base.max_trials, DEFAULT),
+    };
+    let percent = |target: &f64| format!("{}%", (target * 1e8).round() / 1e6);
+    Ok(TrialPolicy {
+        target: told.tell("trials.target", draft.target, base.target, percent),
+        min_trials: told.tell_or("trials.min_trials", draft.min_trials, least, u32::to_string),
+        max_trials: told.tell_or("trials.max_trials", draft.max_trials, most, u32::to_string),
+        max_time: told.tell("trials.max_time", draft.max_time, base.max_time, |time| duration_text(*time)),
+        max_warmup: told.tell("trials.max_warmup", draft.max_warmup, base.max_warmup, u32::to_string),
+        latency_trials: told.tell("trials.latency_trials", draft.latency_trials, base.latency_trials, u32::to_string),
+    })
+}
+
+/// Collects provenance while values are settled.
+#[derive(Default)]
+struct Told(Vec<Provenance>);
+
+impl Told {
+    fn push(&mut self, name: &str, value: String, from: &Origin) {
+        self.0.push(Provenance { name: name.to_owned(), value, from: from.clone() });
+    }
+
+    fn tell<T>(&mut self, name: &str, said: Option<Sourced<T>>, default: T, text: impl Fn(&T) -> String) -> T {
+        self.tell_or(name, said, Sourced::new(default, DEFAULT), text)
+    }
+
+    fn tell_or<T>(
+        &mut self,
+        name: &str,
+        said: Option<Sourced<T>>,
+        default: Sourced<T>,
+        text: impl Fn(&T) -> String,
+    ) -> T {
+        let value = said.unwrap_or(default);
+        self.push(name, text(&value.value), &value.at);
+        value.value
+    }
+
+    /// The workload values that follow from what was said, in words where they differ from point to point.
+    fn workload_defaults(&mut self, settings: &[Setting]) {
+        let has = |parameter: Parameter| settings.iter().any(|setting| setting.parameter == parameter);
+        let mut default = |name: &str, value: &str, how| self.push(name, value.to_owned(), &Origin::Default(how));
+        let closed = has(Parameter::Concurrency);
+        match (has(Parameter::Requests), has(Parameter::Batch)) {
+            (true, true) => {}
+            (true, false) if closed => {}
+            (true, false) => default("batch", "requests", "default: all requests in one call"),
+            (false, true) => default("requests", "batch", "default: one call"),
+            (false, false) if closed => default("requests", "4 x concurrency", "default"),
+            (false, false) => default("requests", &DEFAULT_REQUESTS.to_string(), "default: all in one call"),
+        }
+        if !has(Parameter::Length) {
+            for (parameter, length) in [(Parameter::Input, DEFAULT_INPUT), (Parameter::Output, DEFAULT_OUTPUT)] {
+                let name = parameter.name();
+                if !has(parameter) {
+                    default(&name, &length.to_string(), "default");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! How much work a plan means, before anything runs.
+use serde::Serialize;
+
+use super::{Plan, Point};
+use crate::workload::LengthDist;
+
+/// Requests and tokens. Token counts are expectations where lengths are drawn from a distribution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Work {
+    /// Requests.
+    pub requests: u64,
+    /// Prompt tokens.
+    pub input_tokens: f64,
+    /// Output tokens.
+    pub output_tokens: f64,
+    /// Whether the token counts are exact.
+    pub exact: bool,
+}
+
+impl Point {
+    /// What one trial of the point means.
+    pub fn work(&self) -> Work {
+        let workload = &self.workload;
+        let fixed = |dist: &LengthDist| matches!(dist, LengthDist::Fixed(_));
+        Work {
+            requests: u64::from(workload.requests),
+            input_tokens: f64::from(workload.requests) * workload.input.mean(),
+            output_tokens: f64::from(workload.requests) * workload.output.mean(),
+            exact: fixed(&workload.input) && fixed(&workload.output),
+        }
+    }
+}
+
+impl Plan {
+    /// Trials that every point runs at least, warm-up apart: the timed ones and the step-loop ones.
+    pub fn least_trials(&self) -> u32 {
+        self.trials.min_trials.saturating_add(self.trials.latency_trials)
+    }
+
+    /// What the whole plan means at least, warm-up apart.
+    pub fn least_work(&self) -> Work {
+        let trials = self.least_trials();
+        self.points.iter().map(Point::work).fold(Work { exact: true, ..Work::default() }, |sum, one| Work {
+            requests: sum.requests.saturating_add(one.requests.saturating_mul(u64::from(trials))),
+            input_tokens: sum.input_tokens + one.input_tokens * f64::from(trials),
+            output_tokens: sum.output_tokens + one.output_tokens * f64::from(trials),
+            exact: sum.exact && one.exact,
+        })
+    }
+}

@@ -1,0 +1,280 @@
+//! The run itself: cell by cell, point by point.
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use super::{
+    Progress, model,
+    point::{self, Bench},
+};
+use crate::{
+    cell::parent::{Cell, CellError, CellProgram},
+    engine::{EngineInfo, ErrorKind, IdRange, LoadConfig},
+    plan::{CellPlan, Plan, Point},
+    results::{EngineRecord, Failure, Outputs, PointRecord, PointStatus, ResultsError, RunDir},
+};
+
+/// How often a cell that died is started again for the points that are left.
+const RESTARTS: u32 = 3;
+
+/// What a run needs beside its plan.
+pub struct RunOptions<'a> {
+    /// Where an engine's cell program is; an error is a sentence for a person.
+    pub cell_program: &'a dyn Fn(&str) -> Result<CellProgram, String>,
+    /// Set from outside to stop after the trial that is running.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// What a run came to.
+pub struct RunReport {
+    /// One a point, in the plan's order; points that were not reached are missing.
+    pub records: Vec<PointRecord>,
+    /// What was written.
+    pub outputs: Outputs,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+}
+
+impl RunReport {
+    /// How many points failed.
+    pub fn failed(&self) -> usize {
+        self.records.iter().filter(|record| matches!(record.outcome, PointStatus::Failed(_))).count()
+    }
+}
+
+/// Runs `plan` into `dir`. `finished` are the records that a resumed run's journal holds; a point among them is skipped
+/// when its key is the same once its engine is loaded.
+///
+/// # Errors
+/// Only when results cannot be stored: what an engine does is a point's outcome, not an error.
+pub fn execute(
+    plan: &Plan,
+    dir: &mut RunDir,
+    finished: Vec<PointRecord>,
+    options: &RunOptions<'_>,
+    progress: &mut dyn Progress,
+) -> Result<RunReport, ResultsError> {
+    let mut run = Run {
+        plan,
+        dir,
+        finished: finished.into_iter().map(|record| (record.point.number, record)).collect(),
+        options,
+        progress,
+        records: BTreeMap::new(),
+        ids: BTreeMap::new(),
+        digests: BTreeMap::new(),
+    };
+    run.progress.begin(plan.points.len() as u32);
+    for cell in plan.cells() {
+        run.cell(&cell)?;
+        if run.interrupted() {
+            break;
+        }
+    }
+    let interrupted = run.interrupted();
+    // What an interrupted resume did not come to look at again is still in the journal.
+    let unseen =
+        std::mem::take(&mut run.finished).into_iter().filter(|(_, old)| matches!(old.outcome, PointStatus::Ok));
+    run.records.extend(unseen);
+    let records: Vec<PointRecord> = std::mem::take(&mut run.records).into_values().collect();
+    let outputs = run.dir.finish(&records)?;
+    Ok(RunReport { records, outputs, interrupted })
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    dir: &'a mut RunDir,
+    finished: BTreeMap<u32, PointRecord>,
+    options: &'a RunOptions<'a>,
+    progress: &'a mut dyn Progress,
+    records: BTreeMap<u32, PointRecord>,
+    /// The ids that prompts are drawn from, by model: the first engine's to load it, so that all engines get the same.
+    ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
+    digests: BTreeMap<PathBuf, String>,
+}
+
+/// A cell with its engine loaded.
+struct Loaded {
+    cell: Cell,
+    info: EngineInfo,
+    load_ns: u64,
+}
+
+impl Run<'_> {
+    fn interrupted(&self) -> bool {
+        self.options.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// All points of one engine configuration.
+    fn cell(&mut self, plan: &CellPlan) -> Result<(), ResultsError> {
+        let model_digest = match plan.load.model.as_deref().map(|path| self.digest(path)).transpose() {
+            Ok(digest) => digest,
+            Err(failure) => return self.fail_all(&plan.points, &failure, None),
+        };
+        let mut loaded: Option<Loaded> = None;
+        let mut restarts = 0;
+        for (place, &number) in plan.points.iter().enumerate() {
+            if self.interrupted() {
+                break;
+            }
+            let mut running = match loaded.take() {
+                Some(running) => running,
+                None => match self.start(plan, model_digest.as_deref()) {
+                    Ok(running) => running,
+                    Err(failure) => return self.fail_all(&plan.points[place..], &failure, model_digest.as_deref()),
+                },
+            };
+            let point = self.plan.points[number as usize].clone();
+            let outcome = self.point(&mut running, point, model_digest.as_deref())?;
+            match outcome {
+                CellState::Alive => loaded = Some(running),
+                CellState::Dead => {
+                    restarts += 1;
+                    if restarts > RESTARTS {
+                        let failure = plain_failure(format!(
+                            "not run: the cell of this engine configuration died {restarts} times in this run"
+                        ));
+                        return self.fail_all(&plan.points[place + 1..], &failure, model_digest.as_deref());
+                    }
+                }
+            }
+        }
+        if let Some(running) = loaded {
+            if let Err(error) = running.cell.shutdown() {
+                self.progress.note(&format!("{}: its cell did not end cleanly: {error}", plan.load.engine));
+            }
+        }
+        Ok(())
+    }
+
+    fn digest(&mut self, path: &Path) -> Result<String, Failure> {
+        if let Some(known) = self.digests.get(path) {
+            return Ok(known.clone());
+        }
+        let digest = model::digest(path).map_err(|error| Failure {
+            kind: Some(ErrorKind::Load),
+            ..plain_failure(format!(
+                "the model {} cannot be read: {error}; expected a GGUF file or a model folder (--model)",
+                path.display()
+            ))
+        })?;
+        self.digests.insert(path.to_owned(), digest.clone());
+        Ok(digest)
+    }
+
+    fn start(&mut self, plan: &CellPlan, model_digest: Option<&str>) -> Result<Loaded, Failure> {
+        let program = (self.options.cell_program)(&plan.load.engine).map_err(plain_failure)?;
+        self.progress.trial(&format!("loading {}", plan.load.engine), 0);
+        let log = self.dir.logs().join(format!("{}.log", file_name(&plan.load.engine)));
+        let mut cell = Cell::start(&program, &log).map_err(failure_of)?;
+        let (info, load_ns) = cell.load(&plan.load, self.plan.load_within).map_err(failure_of)?;
+        let engine = EngineRecord {
+            asked: plan.load.clone(),
+            info: info.clone(),
+            load_ns,
+            model_digest: model_digest.map(str::to_owned),
+        };
+        if let Err(error) = self.dir.engine_loaded(&engine_label(&plan.load), engine) {
+            self.progress.note(&error.to_string());
+        }
+        Ok(Loaded { cell, info, load_ns })
+    }
+
+    fn point(
+        &mut self,
+        running: &mut Loaded,
+        point: Point,
+        model_digest: Option<&str>,
+    ) -> Result<CellState, ResultsError> {
+        let own = running.info.model.ordinary_ids.clone();
+        let ids = self.ids.entry(point.model.clone()).or_insert(own).clone();
+        let number = point.number;
+        let bench = Bench {
+            plan: self.plan,
+            info: &running.info,
+            load_ns: running.load_ns,
+            model_digest,
+            ids,
+            interrupted: self.options.interrupted,
+        };
+        self.progress.point(number, self.plan.points.len() as u32, &point::label(&point));
+        let key = bench.key(&point);
+        if let Some(old) = self.finished.remove(&number) {
+            if old.key.is_some() && old.key == key && matches!(old.outcome, PointStatus::Ok) {
+                self.progress.point_done("already measured by the run that is resumed");
+                self.records.insert(number, old);
+                return Ok(CellState::Alive);
+            }
+        }
+        let (record, state) = bench.run(&mut running.cell, point, key, self.dir, self.progress)?;
+        if let Some(record) = record {
+            self.keep(record)?;
+        }
+        Ok(state)
+    }
+
+    fn keep(&mut self, record: PointRecord) -> Result<(), ResultsError> {
+        self.dir.point_done(record.clone())?;
+        self.progress.point_done(&point::outcome_line(&record));
+        self.records.insert(record.point.number, record);
+        Ok(())
+    }
+
+    fn fail_all(&mut self, points: &[u32], failure: &Failure, model_digest: Option<&str>) -> Result<(), ResultsError> {
+        for &number in points {
+            let point = self.plan.points[number as usize].clone();
+            self.progress.point(number, self.plan.points.len() as u32, &point::label(&point));
+            // A point that an earlier run measured keeps its figures: failing to load now takes nothing back.
+            if let Some(old) = self.finished.remove(&number) {
+                if matches!(old.outcome, PointStatus::Ok) {
+                    self.progress.point_done("kept from the run that is resumed; its engine could not be loaded now");
+                    self.records.insert(number, old);
+                    continue;
+                }
+            }
+            let mut record = PointRecord::empty(point, PointStatus::Failed(failure.clone()));
+            record.model_digest = model_digest.map(str::to_owned);
+            self.keep(record)?;
+        }
+        Ok(())
+    }
+}
+
+/// An engine configuration's name in `run.json`: the engine and the options that were asked for.
+fn engine_label(load: &LoadConfig) -> String {
+    let options: Vec<String> = load.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if options.is_empty() { load.engine.clone() } else { format!("{} {}", load.engine, options.join(" ")) }
+}
+
+/// An engine's id as the name of a file.
+fn file_name(engine: &str) -> String {
+    engine.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' }).collect()
+}
+
+/// Whether a cell can be asked for more.
+pub(super) enum CellState {
+    /// It can.
+    Alive,
+    /// It is gone.
+    Dead,
+}
+
+pub(super) fn plain_failure(reason: String) -> Failure {
+    Failure { kind: None, reason, signal: None, exit_code: None, last_lines: Vec::new() }
+}
+
+pub(super) fn failure_of(error: CellError) -> Failure {
+    let reason = error.to_string();
+    match error {
+        CellError::Engine(engine) => Failure { kind: Some(engine.kind), ..plain_failure(reason) },
+        CellError::Died(death) => Failure {
+            signal: death.signal,
+            exit_code: death.exit_code,
+            last_lines: death.last_lines,
+            ..plain_failure(reason)
+        },
+        CellError::Start { .. } | CellError::Stale { .. } | CellError::Store(_) => plain_failure(reason),
+    }
+}
