@@ -83,7 +83,7 @@ peer() {
         grep '^{' >"$out/peer.$1" || die "llama-batched-bench failed: $(tail -n 3 "$out/peer.log")"
 }
 tacho() {
-    "$target/release/examples/offline" "$target/release/tacho-cell-llama" "$model" $batches $input $((steps + 1)) \
+    "$target/release/examples/offline" "$target/release/tacho-cell-llama" "$model" "$batches" $input $((steps + 1)) \
         "threads=$threads" "threads_batch=$threads" "n_batch=$n_batch" "n_ubatch=$n_ubatch" "kv_tokens=$kv_tokens" \
         'flash_attn="auto"' >"$out/tacho.$1" 2>"$out/tacho.log" || die "Tacho's cell failed: $(tail -n 3 "$out/tacho.log")"
 }
