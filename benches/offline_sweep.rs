@@ -1,136 +1,36 @@
-//! Offline throughput by criterion: one group an engine, each point timed by the cell itself.
+//! Offline throughput by criterion: one group an engine, each point of a plan timed by the cell itself.
 //!
 //! The engine runs in its own cell and is timed there: `iter_custom` returns the sum of the cell's own trial durations,
 //! so the pipe and this process are not in the figures. Throughput is in output tokens. Prompts differ from trial to trial.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `TACHO_ENGINE` | engines, comma separated; one that is not there is an error | every one that is there |
-//! | `TACHO_MODEL` | a GGUF file, for llama.cpp | the file that `scripts/model.sh` fetched |
-//! | `TACHO_BATCH` | requests a call, comma separated | `1,8` |
-//! | `TACHO_INPUT` | prompt lengths in tokens, comma separated | `128` |
-//! | `TACHO_OUTPUT` | output lengths in tokens, comma separated | `32` |
+//! | `TACHO_PLAN` | a plan file or the name of a shipped plan | batch 1 and 8, 128 tokens in, 32 out |
+//! | `TACHO_ENGINE` | engines, comma separated; one that is not there is an error | the plan's, else `sim` and llama.cpp if there |
+//! | `TACHO_MODEL` | a model | the plan's, else the file that `scripts/model.sh` fetched |
+//! | `TACHO_BATCH`, `TACHO_INPUT`, `TACHO_OUTPUT` | lists and ranges, as on `tacho`'s command line | the plan's |
 //!
-//! The axes are crossed; a trial is one `generate` call of `batch` requests.
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+//! Variables win over the plan. How often a point is measured is criterion's affair, not the plan's.
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use tacho::{
     cell::{
-        parent::{Cell, CellProgram, SIM_CELL_ARG, TableSink},
+        parent::{Cell, TableSink},
         protocol::{Load, Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec},
     },
-    engine::{EngineInfo, LoadConfig, Options, Sampling, sim},
-    workload::{LengthDist, WorkloadSpec},
+    engine::{EngineInfo, sim},
+    plan::{
+        CellPlan, Draft, Origin, Parameter, Plan, Point, Setting, Source, Sourced, Values, read,
+        registry::Registry,
+        resolve, shipped,
+        values::{counts, lengths},
+    },
+    workload::{LengthDist, Workload, WorkloadSpec},
 };
 
-const SEED: u64 = 1;
-const LOAD_WITHIN: Duration = Duration::from_secs(300);
-const TRIAL_WITHIN: Duration = Duration::from_secs(600);
-
-/// An engine that this bench knows how to start.
-struct Host {
-    id: &'static str,
-    /// The criterion group's name: a simulated engine's figures must not pass for an engine's.
-    group: &'static str,
-    program: CellProgram,
-    needs_model: bool,
-}
-
-impl Host {
-    fn all() -> [Self; 2] {
-        let tacho = Path::new(env!("CARGO_BIN_EXE_tacho"));
-        let program = |program: PathBuf, args: &[&str], build_with: &str| CellProgram {
-            program,
-            args: args.iter().map(Into::into).collect(),
-            env: vec![],
-            build_with: build_with.to_owned(),
-        };
-        [
-            Self {
-                id: sim::ID,
-                group: "offline/sim (simulated engine: no hardware was measured)",
-                program: program(tacho.to_owned(), &[SIM_CELL_ARG], "cargo build --release"),
-                needs_model: false,
-            },
-            Self {
-                id: "llama.cpp",
-                group: "offline/llama.cpp",
-                program: program(
-                    tacho.with_file_name("tacho-cell-llama"),
-                    &[],
-                    "cargo build --release -p tacho-llama-cpp",
-                ),
-                needs_model: true,
-            },
-        ]
-    }
-
-    /// The model to load, or why this engine cannot be benched here.
-    fn ready(&self) -> Result<Option<PathBuf>, String> {
-        if !self.program.program.exists() {
-            let Self { program: CellProgram { program, build_with, .. }, .. } = self;
-            return Err(format!("its cell program {} is not there; build it with `{build_with}`", program.display()));
-        }
-        if !self.needs_model {
-            return Ok(None);
-        }
-        let path = env::var_os("TACHO_MODEL").map(PathBuf::from).or_else(cached_model);
-        match path {
-            Some(path) if path.is_file() => Ok(Some(path)),
-            Some(path) => Err(format!(
-                "there is no model at {}; name a GGUF file in TACHO_MODEL or run scripts/model.sh",
-                path.display()
-            )),
-            None => Err("no model: name a GGUF file in TACHO_MODEL".to_owned()),
-        }
-    }
-}
-
-/// Where `scripts/model.sh` puts the model.
-fn cached_model() -> Option<PathBuf> {
-    let var = |name| env::var_os(name).map(PathBuf::from);
-    let cache = var("TACHO_CACHE_DIR")
-        .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("tacho")))
-        .or_else(|| var("HOME").map(|dir| dir.join(".cache/tacho")))?;
-    Some(cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf"))
-}
-
-/// One combination of the axes.
-#[derive(Clone, Copy)]
-struct Shape {
-    batch: u32,
-    input: u32,
-    output: u32,
-}
-
-/// The whole numbers of at least 1 that a variable lists.
-fn axis(name: &str, default: &[u32]) -> Result<Vec<u32>, String> {
-    let Ok(text) = env::var(name) else { return Ok(default.to_vec()) };
-    text.split(',')
-        .map(|item| match item.trim().parse() {
-            Ok(value) if value > 0 => Ok(value),
-            _ => Err(format!("{name}={text}: expected whole numbers of at least 1, such as 1,4,16; found '{item}'")),
-        })
-        .collect()
-}
-
-fn shapes() -> Result<Vec<Shape>, String> {
-    let (batches, inputs, outputs) =
-        (axis("TACHO_BATCH", &[1, 8])?, axis("TACHO_INPUT", &[128])?, axis("TACHO_OUTPUT", &[32])?);
-    let mut shapes = Vec::new();
-    for &batch in &batches {
-        for &input in &inputs {
-            shapes.extend(outputs.iter().map(|&output| Shape { batch, input, output }));
-        }
-    }
-    Ok(shapes)
-}
+/// Tried when neither the environment nor a plan names an engine.
+const ENGINES: [&str; 2] = [sim::ID, "llama.cpp"];
 
 /// Takes a trial's tables and drops them: only the cell's own durations matter here.
 struct Drop;
@@ -151,58 +51,147 @@ impl TableSink for Drop {
     fn progress(&mut self, _: u64) {}
 }
 
-/// Runs one trial in the cell and returns the duration that the cell measured.
-fn trial(cell: &mut Cell, info: &EngineInfo, shape: Shape, number: u32) -> Duration {
-    let spec = TrialSpec {
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}
+
+/// A variable's value and its origin; None when it is unset or empty.
+fn variable(name: &str) -> Option<(String, Origin)> {
+    let value = env::var(name).ok().filter(|value| !value.is_empty())?;
+    Some((value, Origin::Environment(name.to_owned())))
+}
+
+/// What the environment says.
+fn environment() -> Result<Draft, String> {
+    let mut draft = Draft::default();
+    if let Some((list, at)) = variable("TACHO_ENGINE") {
+        draft.engines = list.split(',').map(|id| Sourced::new(id.trim().to_owned(), at.clone())).collect();
+    }
+    if let Some((path, at)) = variable("TACHO_MODEL") {
+        draft.models = vec![Sourced::new(path.into(), at)];
+    }
+    let axes = [Parameter::Batch, Parameter::Input, Parameter::Output];
+    for (name, parameter) in ["TACHO_BATCH", "TACHO_INPUT", "TACHO_OUTPUT"].into_iter().zip(axes) {
+        let Some((list, at)) = variable(name) else { continue };
+        let values = match parameter {
+            Parameter::Batch => counts(&list).map(Values::Counts),
+            _ => lengths(&list).map(Values::Lengths),
+        };
+        draft.settings.push(Setting { parameter, values: values.map_err(|error| format!("{name}: {error}"))?, at });
+    }
+    Ok(draft)
+}
+
+/// The plan that `TACHO_PLAN` names, or a small one.
+fn base(registry: &Registry) -> Result<Draft, String> {
+    let Some((name, _)) = variable("TACHO_PLAN") else {
+        let at = || Origin::Default("offline_sweep's default");
+        let fixed = |tokens| Values::Lengths(vec![LengthDist::Fixed(tokens)]);
+        let settings = vec![
+            Setting { parameter: Parameter::Batch, values: Values::Counts(vec![1, 8]), at: at() },
+            Setting { parameter: Parameter::Input, values: fixed(128), at: at() },
+            Setting { parameter: Parameter::Output, values: fixed(32), at: at() },
+        ];
+        return Ok(Draft { settings, ..Draft::default() });
+    };
+    let source = match shipped().find(|plan| plan.name == name) {
+        Some(plan) => plan.source(),
+        None => {
+            let read = std::fs::read_to_string(&name);
+            let names = || shipped().map(|plan| plan.name).collect::<Vec<_>>().join(", ");
+            let found = read.map_err(|error| {
+                format!("TACHO_PLAN={name}: {error}; expected a plan file or a shipped plan ({})", names())
+            })?;
+            Source::new(name, found)
+        }
+    };
+    read(&source, registry).map_err(text)
+}
+
+/// Where `scripts/model.sh` puts the model, if it is there.
+fn cached_model() -> Option<PathBuf> {
+    let var = |name| env::var_os(name).map(PathBuf::from);
+    let cache = var("TACHO_CACHE_DIR")
+        .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("tacho")))
+        .or_else(|| var("HOME").map(|dir| dir.join(".cache/tacho")))?;
+    Some(cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf")).filter(|path| path.is_file())
+}
+
+/// The plan for one engine.
+fn plan_for(id: &str, draft: &Draft, registry: &Registry) -> Result<Plan, String> {
+    registry.cell_program(id).map_err(text)?;
+    let mut draft = draft.clone();
+    draft.engines = vec![Sourced::new(id.to_owned(), Origin::Default("offline_sweep: one group an engine"))];
+    if draft.models.is_empty() {
+        let at = Origin::Default("the model that scripts/model.sh fetched");
+        draft.models.extend(cached_model().map(|path| Sourced::new(path, at)));
+    }
+    let resolved = resolve(draft, registry).map_err(text)?;
+    resolved.check_models().map_err(text)?;
+    Ok(resolved.plan)
+}
+
+/// The `number`th trial of a point.
+fn spec(point: &Point, info: &EngineInfo, number: u32) -> TrialSpec {
+    let workload = &point.workload;
+    TrialSpec {
         trial: number,
         kind: TrialKind::Timed,
-        method: Method::Generate,
-        load: Load::Offline { batch: shape.batch },
+        method: match point.load {
+            Load::Offline { .. } => Method::Generate,
+            Load::Closed { .. } => Method::Steps,
+        },
+        load: point.load,
         workload: WorkloadSpec {
-            requests: shape.batch,
-            input: LengthDist::Fixed(shape.input),
-            output: LengthDist::Fixed(shape.output),
-            sampling: Sampling::default(),
-            seed: SEED,
+            requests: workload.requests,
+            input: workload.input,
+            output: workload.output,
+            sampling: workload.sampling,
+            seed: workload.seed,
             stream: u64::from(number),
             ids: info.model.ordinary_ids.clone(),
         },
-    };
-    match cell.trial(&spec, TRIAL_WITHIN, &mut Drop) {
-        Ok(summary) => Duration::from_nanos(summary.end_ns.saturating_sub(summary.start_ns)),
-        // criterion's closure has no way to fail but this.
-        Err(error) => panic!("{}: {error}", info.engine),
     }
 }
 
-fn sweep(criterion: &mut Criterion, host: &Host, model: Option<PathBuf>, shapes: &[Shape]) -> Result<(), String> {
-    let config = LoadConfig {
-        engine: host.id.to_owned(),
-        model,
-        max_seqs: shapes.iter().map(|shape| shape.batch).max().unwrap_or(1),
-        max_model_len: shapes.iter().map(|shape| shape.input + shape.output).max().unwrap_or(1),
-        seed: SEED,
-        options: Options::new(),
-    };
-    let log = env::temp_dir().join(format!("tacho-bench-{}-{}.log", host.id, std::process::id()));
-    let failed = |error| format!("{}: {error} (its log: {})", host.id, log.display());
-    let mut cell = Cell::start(&host.program, &log).map_err(failed)?;
-    let (info, _) = cell.load(&config, LOAD_WITHIN).map_err(failed)?;
-    let mut number = 0;
-    let mut group = criterion.benchmark_group(host.group);
+/// A name that tells the point from the engine's others; criterion keeps its history by it.
+fn name(point: &Point, models: bool) -> String {
+    let model = point.model.as_deref().and_then(|path| path.file_stem()).filter(|_| models);
+    let model = model.map(|stem| stem.to_string_lossy().into_owned());
+    let axes = point.axes.iter().map(|(name, value)| format!("{name}={value}"));
+    let name = model.into_iter().chain(axes).collect::<Vec<_>>().join(" ");
+    if name.is_empty() { "the only point".to_owned() } else { name }
+}
+
+/// Benches the points of one cell.
+fn sweep(criterion: &mut Criterion, registry: &Registry, plan: &Plan, cell_plan: &CellPlan) -> Result<(), String> {
+    let id = &cell_plan.load.engine;
+    let program = registry.cell_program(id).map_err(text)?;
+    let log = env::temp_dir().join(format!("tacho-bench-{id}-{}.log", std::process::id()));
+    let failed = |error| format!("{id}: {error} (its log: {})", log.display());
+    let mut cell = Cell::start(&program, &log).map_err(failed)?;
+    let (info, _) = cell.load(&cell_plan.load, plan.load_within).map_err(failed)?;
+    let several_models = plan.points.iter().any(|point| point.model != plan.points[0].model);
+    // A stand-in's figures must not pass for an engine's.
+    let kind = if info.double.is_some() { " (simulated: no hardware was measured)" } else { "" };
+    let mut group = criterion.benchmark_group(format!("offline/{id}{kind}"));
     group.sampling_mode(SamplingMode::Flat).sample_size(10).warm_up_time(Duration::from_secs(1));
-    for &shape in shapes {
-        let name =
-            BenchmarkId::from_parameter(format!("batch={} in={} out={}", shape.batch, shape.input, shape.output));
-        group.throughput(Throughput::Elements(u64::from(shape.batch) * u64::from(shape.output)));
-        group.bench_function(name, |bencher| {
+    let mut number = 0;
+    for point in plan.points.iter().filter(|point| cell_plan.points.contains(&point.number)) {
+        let workload = Workload::new(spec(point, &info, 0).workload).map_err(text)?;
+        group.throughput(Throughput::Elements(workload.totals().1));
+        group.bench_function(BenchmarkId::from_parameter(name(point, several_models)), |bencher| {
             bencher.iter_custom(|iterations| {
-                (0..iterations)
-                    .map(|_| {
-                        number += 1;
-                        trial(&mut cell, &info, shape, number)
-                    })
-                    .sum()
+                let mut total = Duration::ZERO;
+                for _ in 0..iterations {
+                    number += 1;
+                    match cell.trial(&spec(point, &info, number), plan.trial_within, &mut Drop) {
+                        Ok(summary) => total += Duration::from_nanos(summary.end_ns.saturating_sub(summary.start_ns)),
+                        // criterion's closure has no way to fail but this.
+                        Err(error) => panic!("{}", failed(error)),
+                    }
+                }
+                total
             });
         });
     }
@@ -214,26 +203,21 @@ fn sweep(criterion: &mut Criterion, host: &Host, model: Option<PathBuf>, shapes:
 }
 
 fn run() -> Result<(), String> {
-    let asked: Option<Vec<String>> =
-        env::var("TACHO_ENGINE").ok().map(|list| list.split(',').map(|id| id.trim().to_owned()).collect());
+    let registry = Registry::embedded().map_err(text)?;
+    let draft = environment()?.over(base(&registry)?);
+    let asked: Vec<String> = draft.engines.iter().map(|engine| engine.value.clone()).collect();
+    let engines = if asked.is_empty() { ENGINES.map(str::to_owned).to_vec() } else { asked.clone() };
     let promised = env::var("TACHO_CI_ENGINES").unwrap_or_default();
-    let hosts = Host::all();
-    if let Some(unknown) = asked.iter().flatten().find(|id| hosts.iter().all(|host| host.id != id.as_str())) {
-        let known = hosts.map(|host| host.id).join(", ");
-        return Err(format!("TACHO_ENGINE names '{unknown}'; expected some of: {known}"));
-    }
-    let shapes = shapes()?;
     let mut criterion = Criterion::default().configure_from_args();
-    for host in &hosts {
-        if asked.as_ref().is_some_and(|asked| asked.iter().all(|id| id != host.id)) {
-            continue;
-        }
-        match host.ready() {
-            Ok(model) => sweep(&mut criterion, host, model, &shapes)?,
-            Err(reason) if asked.is_some() || promised.split_whitespace().any(|id| id == host.id) => {
-                return Err(format!("{}: {reason}", host.id));
+    for id in &engines {
+        match plan_for(id, &draft, &registry) {
+            Ok(plan) => {
+                plan.cells().iter().try_for_each(|cell_plan| sweep(&mut criterion, &registry, &plan, cell_plan))?;
             }
-            Err(reason) => eprintln!("{}: left out: {reason}", host.id),
+            Err(reason) if asked.contains(id) || promised.split_whitespace().any(|name| name == id) => {
+                return Err(reason);
+            }
+            Err(reason) => eprintln!("{id}: left out: {reason}"),
         }
     }
     criterion.final_summary();
