@@ -56,6 +56,18 @@ pub enum Command {
               value_parser = BoolishValueParser::new(), hide_possible_values = true, hide_env = true, value_name = "BOOL")]
         json: Option<bool>,
     },
+    /// Make a run's tables, charts and report anew from its journal, and print its table
+    Report {
+        /// The run directory
+        dir: PathBuf,
+        /// As JSON
+        #[arg(long, env = "TACHO_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+              value_parser = BoolishValueParser::new(), hide_possible_values = true, hide_env = true,
+              value_name = "BOOL")]
+        json: Option<bool>,
+    },
+    /// Print what the files of a run directory hold: every metric's formula, every column with its unit
+    Schema,
     /// Print shell completions
     Completions {
         /// The shell
