@@ -9,27 +9,29 @@ use super::exit;
 const EXAMPLES: &str = "\
 Examples:
   tacho run --plan quick --model model.gguf
-  tacho run --engine llama.cpp --model model.gguf --batch 1..32*2 --input 128 --output 64
-  tacho run --engine sim --length 32..512*2 --requests 64 --dry-run
+  tacho run --engine llama.cpp --model model.gguf --batch '1..32*2' --input 128 --output 64
+  tacho run --engine sim --length '32..512*2' --requests 64 --dry-run
   tacho engines";
 
 const RUN_EXAMPLES: &str = "\
-Values: one (8), a list (1,2,4), a range that multiplies (32..512*2) or adds (10..100+30); both ends are bounds.
+Values: one (8), a list (1,2,4), a range that multiplies (32..512*2) or adds (10..100+30); both ends
+  are bounds. Quote a '*' where the shell would take it.
 Lengths may also be drawn: 64..256 (uniform, both ends included), normal(128,32), normal(128,32,16,512).
-Every flag can be given as an environment variable: --max-time 60s is TACHO_MAX_TIME=60s. A flag wins over the
-environment, that over the plan, that over the default; a list replaces a list. --dry-run shows who said what.
+Every flag is an environment variable too: --max-time 60s is TACHO_MAX_TIME=60s. A flag wins over the
+  environment, that over the plan, that over the default; a list replaces a list, and a switch is
+  turned off with --zip=false. --dry-run shows who said what.
 
 Examples:
-  tacho run --plan quick --model model.gguf            a shipped plan (see `tacho plans`)
-  tacho run --plan my.toml --batch 1,2,4 --dry-run     a plan file with another batch axis; runs nothing
-  tacho run --engine llama.cpp --model model.gguf --batch 1..32*2 --input 128 --output 64
-  tacho run --engine sim --concurrency 1,8 --requests 100 --engine-option sim.time=virtual
+  tacho run --plan quick --model model.gguf          # a shipped plan, see `tacho plans`
+  tacho run --plan my.toml --batch 1,2,4 --dry-run   # a plan file with another axis; runs nothing
+  tacho run --engine llama.cpp --model model.gguf --batch '1..32*2' --input 128 --output 64
   tacho run --engine llama.cpp --model model.gguf --engine-option llama.cpp.n_ubatch=128,512
-  tacho run --resume runs/20260101-120000-quick        finishes an interrupted run";
+  tacho run --engine sim --concurrency 1,8 --requests 100 --engine-option sim.time=virtual
+  tacho run --resume runs/20260101-120000-quick      # finishes an interrupted run";
 
 /// A tachometer for LLM inference engines: hosts them in-process, drives them, times them.
 #[derive(Debug, Parser)]
-#[command(name = "tacho", version, after_help = format!("{EXAMPLES}\n\n{}", exit::HELP), max_term_width = 100)]
+#[command(name = "tacho", version, after_help = format!("{EXAMPLES}\n\n{}", exit::HELP), max_term_width = 104)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -51,9 +53,21 @@ pub enum Command {
     Engines {
         /// As JSON
         #[arg(long, env = "TACHO_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-              value_parser = BoolishValueParser::new(), hide_env = true, value_name = "BOOL")]
+              value_parser = BoolishValueParser::new(), hide_possible_values = true, hide_env = true, value_name = "BOOL")]
         json: Option<bool>,
     },
+    /// Make a run's tables, charts and report anew from its journal, and print its table
+    Report {
+        /// The run directory
+        dir: PathBuf,
+        /// As JSON
+        #[arg(long, env = "TACHO_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+              value_parser = BoolishValueParser::new(), hide_possible_values = true, hide_env = true,
+              value_name = "BOOL")]
+        json: Option<bool>,
+    },
+    /// Print what the files of a run directory hold: every metric's formula, every column with its unit
+    Schema,
     /// Print shell completions
     Completions {
         /// The shell
@@ -74,8 +88,8 @@ pub struct RunArgs {
     /// An engine's own option with one value, a list or a range; repeat it for several (in the environment: separated by ';')
     #[arg(long, value_name = "ID.NAME=VALUES", env = "TACHO_ENGINE_OPTION", hide_env = true, value_delimiter = ';')]
     pub engine_option: Vec<String>,
-    /// A GGUF file or a model folder; repeat it for several
-    #[arg(long, value_name = "PATH", env = "TACHO_MODEL", hide_env = true)]
+    /// A GGUF file or a model folder; repeat it for several (in the environment: separated by ';')
+    #[arg(long, value_name = "PATH", env = "TACHO_MODEL", hide_env = true, value_delimiter = ';')]
     pub model: Vec<PathBuf>,
     /// Finish an interrupted run: its plan, its directory, only the points that are missing
     #[arg(long, value_name = "DIR", env = "TACHO_RESUME", hide_env = true)]
@@ -143,7 +157,7 @@ pub struct RunArgs {
     pub concurrency: Option<String>,
     /// Take axes pairwise instead of every combination
     #[arg(long, env = "TACHO_ZIP", hide_env = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL",
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true, value_name = "BOOL",
           help_heading = "Workload")]
     pub zip: Option<bool>,
     /// Seed of prompts and lengths
@@ -206,17 +220,17 @@ pub struct RunArgs {
     pub out: Option<PathBuf>,
     /// Print the points, the work they mean and where every value came from; run nothing
     #[arg(long, env = "TACHO_DRY_RUN", hide_env = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL",
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true, value_name = "BOOL",
           help_heading = "Output")]
     pub dry_run: Option<bool>,
     /// Print JSON instead of a table
     #[arg(long, env = "TACHO_JSON", hide_env = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL",
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true, value_name = "BOOL",
           help_heading = "Output")]
     pub json: Option<bool>,
     /// Show no progress
     #[arg(short, long, env = "TACHO_QUIET", hide_env = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL",
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true, value_name = "BOOL",
           help_heading = "Output", action = ArgAction::Set)]
     pub quiet: Option<bool>,
 }

@@ -75,6 +75,12 @@ pub fn engines(as_json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `tacho schema`.
+pub fn schema() -> Result<ExitCode, Failure> {
+    io::stdout().lock().write_all(tacho::results::schema::document().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `tacho completions`.
 pub fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     // Into memory first: the generator panics when its writer fails, as a closed pipe does.

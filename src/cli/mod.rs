@@ -3,6 +3,7 @@
 mod args;
 mod dry_run;
 mod exit;
+mod interrupt;
 mod layers;
 mod lists;
 mod progress;
@@ -28,6 +29,8 @@ pub fn main() -> ExitCode {
         },
         Command::Plans { name } => lists::plans(name.as_deref()),
         Command::Engines { json } => lists::engines(json == Some(true)),
+        Command::Report { dir, json } => run::report(&dir, json == Some(true)),
+        Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),
     };
     match done {

@@ -1,11 +1,30 @@
 //! Progress on standard error: bars on a terminal, plain lines elsewhere.
 use std::{
     io::{self, IsTerminal, Write},
+    sync::OnceLock,
     time::Duration,
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tacho::run::{Progress, Quiet};
+
+/// The bars that stand on the terminal, for who must write past them or away with them.
+static ON_SCREEN: OnceLock<MultiProgress> = OnceLock::new();
+
+/// Says a line on standard error, above the bars where there are any.
+pub fn say(line: &str) {
+    match ON_SCREEN.get() {
+        Some(bars) => drop(bars.println(line)),
+        None => Lines::line(line),
+    }
+}
+
+/// Takes the bars off the terminal.
+pub fn clear() {
+    if let Some(bars) = ON_SCREEN.get() {
+        let _ = bars.clear();
+    }
+}
 
 /// Whatever suits standard error.
 pub fn choose(quiet: bool) -> Box<dyn Progress> {
@@ -84,6 +103,7 @@ impl Default for Bars {
     fn default() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(4));
         let points = all.add(ProgressBar::new(0));
+        let _ = ON_SCREEN.set(all.clone());
         points.set_style(style("{bar:24} {pos}/{len} points  {elapsed} gone, {eta} left  {msg}"));
         let now = all.add(ProgressBar::new(0));
         Self { all, points, now, label: String::new(), rate: String::new() }

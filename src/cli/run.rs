@@ -3,15 +3,11 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
 
 use clap::{ArgMatches, parser::ValueSource};
 use tacho::{
-    plan::{Plan, registry::Registry},
+    plan::{Plan, Resolved, registry::Registry},
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
     run::{RunOptions, RunReport, execute},
@@ -21,13 +17,18 @@ use super::{
     args::RunArgs,
     dry_run,
     exit::{self, Failure},
-    layers, progress,
+    interrupt, layers, progress,
 };
 
 /// Runs a plan, or shows it.
 pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let (plan, mut dir, finished) = match &args.resume {
-        Some(dir) => resume(dir, matches)?,
+        Some(_) if args.dry_run == Some(true) => {
+            return Err(Failure::usage(
+                "--dry-run cannot stand beside --resume: its plan is in the directory's run.json",
+            ));
+        }
+        Some(dir) => resume(dir, args, matches)?,
         None => {
             let resolved = layers::plan(args, matches)?;
             if args.dry_run == Some(true) {
@@ -35,7 +36,10 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
                 return Ok(ExitCode::SUCCESS);
             }
             resolved.check_models()?;
-            let dir = create(&resolved.plan, args)?;
+            let dir = create(&resolved, args)?;
+            for note in resolved.notes.iter().filter(|_| args.quiet != Some(true)) {
+                eprintln!("note: {note}");
+            }
             (resolved.plan, dir, Vec::new())
         }
     };
@@ -43,7 +47,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if !quiet {
         eprintln!("run directory: {}", dir.path().display());
     }
-    let interrupted = on_interrupt(quiet)?;
+    let interrupted = interrupt::flag(quiet)?;
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;
     let cell_program = |id: &str| registry.cell_program(id).map_err(|error| error.to_string());
     let options = RunOptions { cell_program: &cell_program, interrupted: &interrupted };
@@ -55,15 +59,19 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(code(&report)))
 }
 
-fn create(plan: &Plan, args: &RunArgs) -> Result<RunDir, Failure> {
-    let plan_json = serde_json::to_value(plan).map_err(|error| Failure::new(exit::USAGE, error))?;
+fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
+    let json = |error: serde_json::Error| Failure::new(exit::USAGE, error);
+    let plan = &resolved.plan;
+    let mut plan_json = serde_json::to_value(plan).map_err(json)?;
+    // Kept for readers; a resumed run reads the plan beside it.
+    plan_json["provenance"] = serde_json::to_value(&resolved.provenance).map_err(json)?;
     let info = RunInfo::gather(std::env::args().collect(), plan_json);
     let dir = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-{}", info.run_id, plan.name)));
     Ok(RunDir::create(&dir, &info)?)
 }
 
 /// The plan, the directory and the finished points of an interrupted run.
-fn resume(dir: &Path, matches: &ArgMatches) -> Result<(Plan, RunDir, Vec<PointRecord>), Failure> {
+fn resume(dir: &Path, args: &RunArgs, matches: &ArgMatches) -> Result<(Plan, RunDir, Vec<PointRecord>), Failure> {
     // A plan given beside it would be ignored or, worse, mixed in.
     refuse_beside_resume(matches)?;
     let (run, resumed) = RunDir::resume(dir)?;
@@ -74,8 +82,8 @@ fn resume(dir: &Path, matches: &ArgMatches) -> Result<(Plan, RunDir, Vec<PointRe
             dir.display()
         ))
     })?;
-    for note in &resumed.notes {
-        eprintln!("{note}");
+    for note in resumed.notes.iter().filter(|_| args.quiet != Some(true)) {
+        eprintln!("note: {note}");
     }
     Ok((plan, run, resumed.records))
 }
@@ -90,23 +98,6 @@ fn refuse_beside_resume(matches: &ArgMatches) -> Result<(), Failure> {
         ))),
         None => Ok(()),
     }
-}
-
-/// The first Ctrl-C (or SIGTERM, SIGHUP) lets the trial end and the report be written; the second ends the program now:
-/// what is journalled stays, and cells end by themselves when their pipe closes.
-fn on_interrupt(quiet: bool) -> Result<Arc<AtomicBool>, Failure> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    let set = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(exit::INTERRUPTED));
-        }
-        if !quiet {
-            let _ = writeln!(io::stderr(), "\ninterrupted: the trial that runs is finished first; once more stops now");
-        }
-    });
-    set.map_err(|error| Failure::new(exit::USAGE, error))?;
-    Ok(interrupted)
 }
 
 fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
@@ -147,6 +138,17 @@ fn code(report: &RunReport) -> u8 {
     } else {
         exit::POINTS_FAILED
     }
+}
+
+/// `tacho report`: makes the outputs of a run anew from its journal.
+pub fn report(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let (run, found) = RunDir::reopen(dir)?;
+    for note in &found.notes {
+        eprintln!("note: {note}");
+    }
+    let outputs = run.finish(&found.records)?;
+    show(&RunReport { records: found.records, outputs, interrupted: false }, json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl From<ResultsError> for Failure {

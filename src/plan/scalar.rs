@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn times_read_in_every_form() {
-        let ms = |text| duration(text).map(|time| time.as_millis());
+        let ms = |text: &str| duration(text).map(|time| time.as_millis());
         for (text, expected) in
             [("60s", 60_000), ("2m", 120_000), ("1m30s", 90_000), ("500ms", 500), ("1.5", 1500), ("1h", 3_600_000)]
         {

@@ -65,6 +65,9 @@ pub fn lengths(text: &str) -> Result<Vec<LengthDist>, ValueError> {
 /// # Errors
 /// [`ValueError`] saying what was expected.
 pub fn length(text: &str) -> Result<LengthDist, ValueError> {
+    if is_negative(text) {
+        return Err(ValueError::new(format!("expected a length of at least 1 token, found {text}"), "use 1 or more"));
+    }
     text.parse().map_err(|error: crate::workload::LengthError| ValueError {
         problem: error.to_string(),
         help: text.contains("..").then(|| format!("lo..hi is one uniform distribution; for an axis, {STEP_HELP}")),
@@ -87,13 +90,12 @@ pub fn options(text: &str) -> Result<Vec<Json>, ValueError> {
 }
 
 fn count(text: &str) -> Result<u32, ValueError> {
-    let negative = text.strip_prefix('-').is_some_and(|rest| rest.parse::<f64>().is_ok());
     match text.parse::<u64>() {
         Ok(0) => Err(ValueError::new("expected a whole number of at least 1, found 0", "use 1 or more")),
         Ok(n) => u32::try_from(n).map_err(|_| {
             ValueError::new(format!("{n} is too large: expected at most {}", u32::MAX), "use a smaller one")
         }),
-        Err(_) if negative => Err(ValueError::new(
+        Err(_) if is_negative(text) => Err(ValueError::new(
             format!("expected a whole number of at least 1, found the negative number {text}"),
             "use 1 or more",
         )),
@@ -102,6 +104,10 @@ fn count(text: &str) -> Result<u32, ValueError> {
             "write a number (8), a list (1,2,4) or a range with a step (1..32*2, 10..100+30)",
         )),
     }
+}
+
+fn is_negative(text: &str) -> bool {
+    text.parse::<f64>().is_ok_and(|number| number < 0.0)
 }
 
 /// Splits at commas that are not inside quotes or brackets.

@@ -90,7 +90,19 @@ impl RunDir {
     /// [`ResultsError::Locked`] while another process writes to it, [`ResultsError::Journal`] when a line other than a
     /// torn last one is damaged.
     pub fn resume(dir: &Path) -> Result<(Self, Resumed), ResultsError> {
-        let mut info = read_info(dir)?;
+        let (mut run, resumed) = Self::reopen(dir)?;
+        run.info.resumed_at.push(run_info::rfc3339(SystemTime::now()));
+        replace(&dir.join(RUN), &json(&run.info))?;
+        Ok((run, resumed))
+    }
+
+    /// Opens the directory of a run to make its outputs anew: as [`RunDir::resume`], but measures nothing and notes no
+    /// resumption.
+    ///
+    /// # Errors
+    /// As [`RunDir::resume`].
+    pub fn reopen(dir: &Path) -> Result<(Self, Resumed), ResultsError> {
+        let info = read_info(dir)?;
         let lock = lock(dir)?;
         for path in [dir.join(PARTS), dir.join(LOGS)] {
             fs::create_dir_all(&path).map_err(ResultsError::io(&path, "create"))?;
@@ -115,8 +127,6 @@ impl RunDir {
             }
         });
         remove_unfinished(&dir.join(PARTS))?;
-        info.resumed_at.push(run_info::rfc3339(SystemTime::now()));
-        replace(&dir.join(RUN), &json(&info))?;
         let rows = latest.iter().map(|(point, entry)| (*point, entry.rows)).collect();
         let records = latest.into_values().map(|entry| entry.record).collect();
         let run = Self { dir: dir.to_owned(), info, journal, rows, open: None, _lock: lock };
