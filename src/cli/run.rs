@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{ArgMatches, parser::ValueSource};
+use clap::{ArgMatches, CommandFactory, parser::ValueSource};
 use tacho::{
     plan::{Plan, Resolved, registry::Registry},
     report,
@@ -14,7 +14,7 @@ use tacho::{
 };
 
 use super::{
-    args::RunArgs,
+    args::{Cli, RunArgs},
     dry_run,
     exit::{self, Failure},
     interrupt, layers, progress,
@@ -89,8 +89,14 @@ fn resume(dir: &Path, args: &RunArgs, matches: &ArgMatches) -> Result<(Plan, Run
 }
 
 fn refuse_beside_resume(matches: &ArgMatches) -> Result<(), Failure> {
-    let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let beside = matches.ids().map(clap::Id::as_str).filter(given).find(|id| !["resume", "json", "quiet"].contains(id));
+    // The arguments by their declaration: the matches list groups of arguments too.
+    let run = Cli::command();
+    let declared = run.find_subcommand("run").into_iter().flat_map(clap::Command::get_arguments);
+    let beside = declared
+        .map(|argument| argument.get_id().as_str())
+        .filter(|id| matches.try_contains_id(id).is_ok())
+        .filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
+        .find(|id| !["resume", "json", "quiet"].contains(id));
     match beside {
         Some(id) => Err(Failure::usage(format!(
             "--{} cannot stand beside --resume: a resumed run keeps the plan and the directory it was started with",
