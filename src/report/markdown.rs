@@ -163,7 +163,7 @@ fn caveats(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
 
 fn point_caveats(text: &mut String, record: &PointRecord) {
     let summary = Summary::of(record);
-    let place = format!("Point {} ({})", record.point.number, escape(&engine_name(record)));
+    let place = format!("Point {}, {}", record.point.number, escape(&engine_name(record)));
     if let PointStatus::Failed(failure) = &record.outcome {
         let _ = writeln!(text, "- **{place} failed:** {}", escape(&failure.reason));
         if !failure.last_lines.is_empty() {
