@@ -62,6 +62,14 @@ fn events(round: usize) -> f64 {
     run.finish(&[record]).expect("tables");
     let finished = start.elapsed();
     let bytes = std::fs::metadata(run.path().join("tokens.parquet")).expect("written").len();
+    // To read the files with other tools.
+    if let Some(keep) = std::env::var_os("TACHO_BENCH_KEEP").filter(|_| round == 0) {
+        std::fs::create_dir_all(&keep).expect("a directory to keep the tables in");
+        for table in ["tokens", "requests", "steps", "points"] {
+            let name = format!("{table}.parquet");
+            std::fs::copy(run.path().join(&name), std::path::Path::new(&keep).join(&name)).expect("kept");
+        }
+    }
     println!(
         "round {round}: figures {:.3} s, on the disk {:.3} s, all tables and the report {:.3} s; {:.2} bytes an event",
         figured.as_secs_f64(),

@@ -14,6 +14,14 @@ pub const REQUESTS_A_WAVE: u32 = 256;
 /// A step of about 10 ms.
 const STEP_NS: u64 = 10_000_000;
 
+/// SplitMix64 (Steele, Lea and Flood 2014).
+fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// What a cell sends in one go.
 pub struct Frame {
     pub tokens: Vec<TokenRow>,
@@ -36,7 +44,7 @@ impl Stream {
     }
 
     fn jitter(&mut self) -> u64 {
-        self.state = tacho::workload::mix(self.state, 1);
+        self.state = mix(self.state);
         self.state % (STEP_NS / 8)
     }
 }
@@ -73,7 +81,7 @@ impl Iterator for Stream {
             submitted_ns: scheduled_ns,
             first_ns: first_ns + place as u64 * 90,
             last_ns: last_ns[place],
-            output_hash: tacho::workload::mix(7, u64::from(request)),
+            output_hash: mix(u64::from(request)),
             request,
             input_tokens: 128,
             output_tokens: self.tokens,
