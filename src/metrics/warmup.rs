@@ -24,7 +24,7 @@ pub enum Steadiness {
     NotYet,
     /// The last three durations lie within 5 % and do not fall on and on.
     Calm,
-    /// Noisier than that, but the last eight have no trend and the last three are where the five before were.
+    /// Noisier than that, but the last eight have no trend and the middle of the last three lies among the five before.
     Level,
 }
 
@@ -74,7 +74,7 @@ impl Steady {
 /// Compared as differences, so that durations of 0 (a simulated engine without cost) are calm too.
 fn calm(window: &[f64]) -> bool {
     let Some(middle) = super::interval::median(window) else { return false };
-    let (low, high) = window.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| (low.min(x), high.max(x)));
+    let (low, high) = extremes(window);
     let falling = window.windows(2).all(|pair| pair[1] < pair[0]) && high - low > FALL * middle;
     high - low <= SPREAD * middle && !falling
 }
@@ -86,10 +86,12 @@ fn level(long: &[f64]) -> bool {
         .flat_map(|(i, early)| long[i + 1..].iter().map(move |late| late.total_cmp(early) as i32))
         .sum();
     let (early, late) = long.split_at(LONG - WINDOW);
-    match (super::interval::median(early), super::interval::median(late)) {
-        (Some(early), Some(late)) => trend.abs() < NO_TREND && (late - early).abs() <= SPREAD * early,
-        _ => false,
-    }
+    let (low, high) = extremes(early);
+    trend.abs() < NO_TREND && super::interval::median(late).is_some_and(|late| (low..=high).contains(&late))
+}
+
+fn extremes(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| (low.min(x), high.max(x)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 pub mod charts;
 mod markdown;
+mod rows;
 mod table;
+mod text;
 
 pub use markdown::markdown;
 pub use table::terminal_table;

@@ -100,11 +100,16 @@ impl TableFile {
         Ok(())
     }
 
-    /// Writes the footer and waits until the file is on the disk.
     pub(super) fn close(self, path: &Path) -> Result<(), ResultsError> {
-        let file = self.writer.into_inner().map_err(ResultsError::table(path, "write"))?;
-        file.sync_all().map_err(ResultsError::io(path, "write"))
+        close(self.writer, path)
     }
+}
+
+/// Writes the footer and waits until the file is on the disk.
+pub(super) fn close(mut writer: SerializedFileWriter<File>, path: &Path) -> Result<(), ResultsError> {
+    // `into_inner` alone would hide the cause of a failed write.
+    writer.finish().map_err(ResultsError::table(path, "write"))?;
+    writer.inner().sync_all().map_err(ResultsError::io(path, "write"))
 }
 
 fn encode(

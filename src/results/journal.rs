@@ -92,4 +92,12 @@ impl Journal {
         self.length += line.len() as u64;
         Ok(())
     }
+
+    /// Appends to another file from now on.
+    #[cfg(test)]
+    pub(super) fn redirect(&mut self, path: &Path) {
+        if let Ok(file) = File::options().append(true).open(path) {
+            self.file = file;
+        }
+    }
 }

@@ -18,7 +18,7 @@ use parquet::{
 use super::{
     PartRows, ResultsError,
     columns::Table,
-    encode::properties,
+    encode::{close, properties},
     files::sync_dir,
     parts::{part_path, remove},
     schema::{arrow, streamed},
@@ -87,8 +87,7 @@ fn merge<R: Table>(
                 append(&mut writer, &file, &reader).map_err(ResultsError::table(&path, "write"))?;
             }
         }
-        let file = writer.into_inner().map_err(ResultsError::table(&path, "write"))?;
-        file.sync_all().map_err(ResultsError::io(&path, "write"))?;
+        close(writer, &path)?;
         fs::rename(&aside, &path).map_err(ResultsError::io(&path, "replace"))
     };
     let done = write();

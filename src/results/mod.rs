@@ -14,6 +14,8 @@ mod run_dir;
 mod run_info;
 pub mod schema;
 mod summary;
+#[cfg(test)]
+pub(crate) mod testing;
 mod trial_tables;
 
 pub use error::ResultsError;

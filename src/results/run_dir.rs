@@ -272,3 +272,7 @@ fn remove_unfinished(parts: &Path) -> Result<(), ResultsError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "run_dir_tests.rs"]
+mod tests;
