@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 
 fn build() -> Outcome<()> {
     println!("cargo::rerun-if-changed=build");
-    for name in ["TACHO_LLAMA_CPP_DIR", "TACHO_LLAMA_CPP_CMAKE_ARGS", "TACHO_CACHE_DIR", "CC", "CXX"] {
+    for name in ["TACHO_LLAMA_CPP_DIR", "TACHO_LLAMA_CPP_CMAKE_ARGS", "TACHO_CACHE_DIR", "CC", "CXX", "LIBCLANG_PATH"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     let source = source::find()?;

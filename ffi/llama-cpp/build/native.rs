@@ -48,8 +48,6 @@ pub fn provide(source: &Source) -> Outcome<Built> {
     let own = env::var("TACHO_LLAMA_CPP_CMAKE_ARGS").unwrap_or_default();
     args.extend(own.split_whitespace().map(str::to_owned));
 
-    require("cmake", "CMake 3.14 or newer")?;
-    require("ninja", "Ninja")?;
     let compilers = [compiler("CC", "cc")?, compiler("CXX", "c++")?];
     // A checkout changes under its path, so its key is the path, and ninja looks for changes each time.
     let tree_key = if pinned { version.clone() } else { tree.display().to_string() };
@@ -73,6 +71,8 @@ pub fn provide(source: &Source) -> Outcome<Built> {
     }
     println!("cargo::rerun-if-changed={}", stamp.display());
     if !(pinned && stamp.is_file()) {
+        require("cmake", "CMake 3.14 or newer")?;
+        require("ninja", "Ninja")?;
         if pinned && build.exists() {
             // Cut off half-way: which half is unknown.
             fs::remove_dir_all(&build)

@@ -26,10 +26,9 @@ pub(crate) fn cache_names() -> String {
 
 /// Bytes of a tensor of `elements` elements; None for a type that this llama.cpp does not know.
 pub(crate) fn tensor_bytes(kind: u32, elements: u64) -> Option<u64> {
-    if kind >= sys::GGML_TYPE_COUNT as u32 {
+    if kind >= sys::GGML_TYPE_COUNT {
         return None;
     }
-    let kind = kind as sys::ggml_type;
     // SAFETY: both look the type up in a table of GGML_TYPE_COUNT rows, and it lies inside.
     let (block, bytes) = unsafe { (sys::ggml_blck_size(kind), sys::ggml_type_size(kind)) };
     // Types that were taken out again have blocks of nothing.

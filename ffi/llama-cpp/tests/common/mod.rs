@@ -5,6 +5,7 @@ use tacho::engine::{LoadConfig, Options, Request, RequestBatch, RequestId, Sampl
 
 const NAME: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
+#[allow(dead_code, reason = "not every test needs it")]
 /// The model's path, or None with the reason printed. On CI an absent model is a failure.
 pub fn model() -> Option<PathBuf> {
     let cache = std::env::var_os("TACHO_CACHE_DIR")
@@ -23,6 +24,7 @@ pub fn model() -> Option<PathBuf> {
     path
 }
 
+#[allow(dead_code, reason = "not every test needs it")]
 /// Room for four sequences of 256 tokens, and the options given.
 pub fn config(model: &Path, options: &[(&str, serde_json::Value)]) -> LoadConfig {
     LoadConfig {
