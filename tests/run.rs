@@ -307,7 +307,8 @@ fn a_full_disk_ends_the_run_and_keeps_what_is_journalled() {
         return;
     }
     let check = std::panic::catch_unwind(|| {
-        let output = run(&with(&SWEEP, &["--batch", "1..64+1", "--out", scratch.path()]));
+        let sweep = ["--engine", "sim", "--engine-option", "sim.time=virtual", "--batch", "1..64+1", "--quiet"];
+        let output = run(&with(&sweep, &["--input", "16", "--output", "8", "--out", scratch.path()]));
         assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
         assert!(text(&output.stderr).contains("free"), "{}", text(&output.stderr));
         // Every whole line is a finished point.
