@@ -62,7 +62,7 @@ fn every_flag_of_run_is_an_environment_variable_too() {
 fn a_dry_run_shows_points_work_and_origins() {
     let args = ["run", "--plan", "quick", "--model", "m.gguf", "--dry-run"];
     insta::assert_snapshot!("dry_run", stdout(&mut tacho(&args)));
-    let json: serde_json::Value = serde_json::from_str(&stdout(&mut tacho(&args).arg("--json"))).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&stdout(tacho(&args).arg("--json"))).unwrap();
     assert_eq!(json["points"].as_array().unwrap().len(), 4);
     assert_eq!(json["points"][3]["work"]["input_tokens"], 512.0);
     assert_eq!(json["least_work"]["requests"], 105);

@@ -122,22 +122,25 @@ impl Layer<'_> {
     }
 
     fn settings(&self, args: &RunArgs) -> Result<Vec<Setting>, PlanError> {
-        let counts = |text: &str| values::counts(text).map(Values::Counts);
-        let lengths = |text: &str| values::lengths(text).map(Values::Lengths);
-        let given: [(Parameter, &Option<String>, &dyn Fn(&str) -> Result<Values, ValueError>); 6] = [
-            (Parameter::Requests, &args.requests, &counts),
-            (Parameter::Batch, &args.batch, &counts),
-            (Parameter::Concurrency, &args.concurrency, &counts),
-            (Parameter::Length, &args.length, &lengths),
-            (Parameter::Input, &args.input, &lengths),
-            (Parameter::Output, &args.output, &lengths),
+        let given = [
+            (Parameter::Requests, &args.requests),
+            (Parameter::Batch, &args.batch),
+            (Parameter::Concurrency, &args.concurrency),
+            (Parameter::Length, &args.length),
+            (Parameter::Input, &args.input),
+            (Parameter::Output, &args.output),
         ];
         let mut settings = Vec::new();
-        for (parameter, text, parse) in given {
-            if let Some(said) = self.take(&parameter.name(), text) {
-                let values = parse(&said.value).map_err(|error| located(&said.at, error))?;
-                settings.push(Setting { parameter, values, at: said.at });
-            }
+        for (parameter, text) in given {
+            let Some(said) = self.take(&parameter.name(), text) else { continue };
+            let values = match parameter {
+                Parameter::Length | Parameter::Input | Parameter::Output => {
+                    values::lengths(&said.value).map(Values::Lengths)
+                }
+                _ => values::counts(&said.value).map(Values::Counts),
+            };
+            let values = values.map_err(|error| located(&said.at, error))?;
+            settings.push(Setting { parameter, values, at: said.at });
         }
         for option in self.list("engine_option", &args.engine_option) {
             settings.push(self.option(&option)?);

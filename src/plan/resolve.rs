@@ -344,11 +344,11 @@ fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy, PlanError>
             PlanError::at(&zero.at, "expected at least 1 timed trial, found 0").help("use 6 or more for an interval")
         );
     }
-    if let (Some(min), Some(max)) = (&draft.min_trials, &draft.max_trials) {
-        if min.value > max.value {
-            let problem = format!("min_trials {} is more than max_trials {} ({})", min.value, max.value, max.at);
-            return Err(PlanError::at(&min.at, problem).help("lower one or raise the other"));
-        }
+    if let (Some(min), Some(max)) = (&draft.min_trials, &draft.max_trials)
+        && min.value > max.value
+    {
+        let problem = format!("min_trials {} is more than max_trials {} ({})", min.value, max.value, max.at);
+        return Err(PlanError::at(&min.at, problem).help("lower one or raise the other"));
     }
     // A bound that nobody gave makes room for the one that somebody did.
     let least = match &draft.max_trials {

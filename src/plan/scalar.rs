@@ -38,7 +38,7 @@ fn positive(time: Duration, text: &str) -> Result<Duration, String> {
 /// A time as [`duration`] reads it.
 pub fn duration_text(time: Duration) -> String {
     let ms = time.as_millis();
-    if ms % 1000 != 0 {
+    if !ms.is_multiple_of(1000) {
         return format!("{ms}ms");
     }
     match ms / 1000 {
