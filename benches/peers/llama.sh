@@ -4,13 +4,13 @@
 #   benches/peers/llama.sh [ROUNDS]      default 6, the fewest whose extremes are a 95 % interval of the median
 #
 # The peer is built from the PyPI sdist llama-cpp-python, which carries llama.cpp with its tools; Tacho's cell is then linked
-# against that build, into a target folder of its own. Rounds alternate who goes first (A B, B A, ...); each side of a
+# against that build, into a target folder of its own, and driven by `tacho run`. Rounds alternate who goes first (A B, B A, ...); each side of a
 # round is a fresh process. What is the same: libraries, model, threads, n_batch, n_ubatch, flash attention, KV cache size
 # and layout (one cache a sequence), batch sizes, 128 prompt tokens, 64 decode steps.
 #
 # What differs, and how it is dealt with:
-# - llama-batched-bench warms up with 16 tokens only. Its first batch size is given twice and the first row thrown away. Tacho's cell
-#   runs one untimed trial before each timed one.
+# - llama-batched-bench warms up with 16 tokens only. Its first batch size is given twice and the first row thrown away. Tacho
+#   runs one warm-up trial before its timed one (--max-warmup 1), so that both sides time a batch size once a round.
 # - llama-batched-bench decodes 64 times after the prompt and samples nothing: it feeds random ids. A request of Tacho gets
 #   its first token from the prompt's pass, so Tacho is asked for 65 tokens: the same 64 decode steps, and 65 argmaxes over
 #   the vocabulary on top. Both sides' figure is 64 x batch / (time for prompt and decode together): output tokens a second
@@ -71,7 +71,7 @@ ninja -C "$tree/build" llama-batched-bench ggml-cpu llama >&2 || die "the peer d
 # --- Tacho, over the peer's libraries
 target=$(target_dir)/peer-llama
 TACHO_LLAMA_CPP_DIR=$tree CARGO_TARGET_DIR=$target \
-    cargo build --release --locked -p tacho-llama-cpp --bins --examples >&2 || die "Tacho's cell did not build over the peer's llama.cpp"
+    cargo build --release --locked -p tacho -p tacho-llama-cpp --bins >&2 || die "Tacho did not build over the peer's llama.cpp"
 
 # --- the rounds
 out=$(mktemp -d)
@@ -83,13 +83,17 @@ peer() {
         grep '^{' >"$out/peer.$1" || die "llama-batched-bench failed: $(tail -n 3 "$out/peer.log")"
 }
 tacho() {
-    "$target/release/examples/offline" "$target/release/tacho-cell-llama" "$model" "$batches" $input $((steps + 1)) \
-        "threads=$threads" "threads_batch=$threads" "n_batch=$n_batch" "n_ubatch=$n_ubatch" "kv_tokens=$kv_tokens" \
-        'flash_attn="auto"' >"$out/tacho.$1" 2>"$out/tacho.log" || die "Tacho's cell failed: $(tail -n 3 "$out/tacho.log")"
+    local options=() option
+    for option in "threads=$threads" "threads_batch=$threads" "n_batch=$n_batch" "n_ubatch=$n_ubatch" \
+        "kv_tokens=$kv_tokens" flash_attn=auto; do
+        options+=(--engine-option "llama.cpp.$option")
+    done
+    "$target/release/tacho" run --engine llama.cpp --model "$model" --batch "$batches" --input $input \
+        --output $((steps + 1)) "${options[@]}" --max-warmup 1 --min-trials 1 --max-trials 1 --latency-trials 0 \
+        --quiet --out "$out/tacho.$1" >/dev/null 2>"$out/tacho.log" || die "tacho run failed: $(tail -n 3 "$out/tacho.log")"
 }
 for ((round = 1; round <= rounds; round++)); do
     say "round $round of $rounds (load $(cut -d' ' -f1 /proc/loadavg))"
     if ((round % 2)); then peer $round; tacho $round; else tacho $round; peer $round; fi
 done
-cat "$out/tacho.log" >&2
 "$python" benches/peers/llama_table.py "$out" "$rounds" "$steps"

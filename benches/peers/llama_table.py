@@ -29,7 +29,7 @@ def main():
     for number in range(1, rounds + 1):
         # The first row warms up.
         peer = [json.loads(line) for line in (folder / f"peer.{number}").read_text().splitlines()][1:]
-        tacho = [json.loads(line) for line in (folder / f"tacho.{number}").read_text().splitlines()]
+        tacho = json.loads((folder / f"tacho.{number}" / "points.json").read_text())
         if [row["pl"] for row in peer] != [row["batch"] for row in tacho]:
             sys.exit(f"round {number}: the peer answered batches {[row['pl'] for row in peer]}, Tacho others")
         for theirs, ours in zip(peer, tacho):
