@@ -141,10 +141,10 @@ impl Run<'_> {
                 }
             }
         }
-        if let Some(running) = loaded {
-            if let Err(error) = running.cell.shutdown() {
-                self.progress.note(&format!("{}: its cell did not end cleanly: {error}", plan.load.engine));
-            }
+        if let Some(running) = loaded
+            && let Err(error) = running.cell.shutdown()
+        {
+            self.progress.note(&format!("{}: its cell did not end cleanly: {error}", plan.load.engine));
         }
         Ok(())
     }
@@ -201,12 +201,14 @@ impl Run<'_> {
         };
         self.progress.point(number, self.plan.points.len() as u32, &point::label(&point));
         let key = bench.key(&point);
-        if let Some(old) = self.finished.remove(&number) {
-            if old.key.is_some() && old.key == key && matches!(old.outcome, PointStatus::Ok) {
-                self.progress.point_done("already measured by the run that is resumed");
-                self.records.insert(number, old);
-                return Ok(CellState::Alive);
-            }
+        if let Some(old) = self.finished.remove(&number)
+            && old.key.is_some()
+            && old.key == key
+            && matches!(old.outcome, PointStatus::Ok)
+        {
+            self.progress.point_done("already measured by the run that is resumed");
+            self.records.insert(number, old);
+            return Ok(CellState::Alive);
         }
         let (record, state) = bench.run(&mut running.cell, point, key, self.dir, self.progress)?;
         if let Some(record) = record {
@@ -227,12 +229,12 @@ impl Run<'_> {
             let point = self.plan.points[number as usize].clone();
             self.progress.point(number, self.plan.points.len() as u32, &point::label(&point));
             // A point that an earlier run measured keeps its figures: failing to load now takes nothing back.
-            if let Some(old) = self.finished.remove(&number) {
-                if matches!(old.outcome, PointStatus::Ok) {
-                    self.progress.point_done("kept from the run that is resumed; its engine could not be loaded now");
-                    self.records.insert(number, old);
-                    continue;
-                }
+            if let Some(old) = self.finished.remove(&number)
+                && matches!(old.outcome, PointStatus::Ok)
+            {
+                self.progress.point_done("kept from the run that is resumed; its engine could not be loaded now");
+                self.records.insert(number, old);
+                continue;
             }
             let mut record = PointRecord::empty(point, PointStatus::Failed(failure.clone()));
             record.model_digest = model_digest.map(str::to_owned);
