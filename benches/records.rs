@@ -11,6 +11,7 @@ mod records;
 use records::{REQUESTS_A_WAVE, Stream, peak_bytes_of, point, run_dir, summary};
 use tacho::{
     cell::{parent::TableSink, protocol::Method},
+    measure::process_cpu_ns,
     results::TrialRecord,
 };
 
@@ -46,6 +47,7 @@ fn events(round: usize) -> f64 {
     let counted: usize = frames.iter().map(|frame| frame.tokens.len()).sum();
     assert_eq!(counted as u64, EVENTS);
 
+    let cpu_before_ns = process_cpu_ns();
     let start = Instant::now();
     let mut tables = run.trial_tables(0, 0, Method::Steps);
     for frame in &frames {
@@ -61,6 +63,7 @@ fn events(round: usize) -> f64 {
     let journalled = start.elapsed();
     run.finish(&[record]).expect("tables");
     let finished = start.elapsed();
+    let cpu_seconds = (process_cpu_ns() - cpu_before_ns) as f64 / 1e9;
     let bytes = std::fs::metadata(run.path().join("tokens.parquet")).expect("written").len();
     // To read the files with other tools.
     if let Some(keep) = std::env::var_os("TACHO_BENCH_KEEP").filter(|_| round == 0) {
@@ -71,7 +74,7 @@ fn events(round: usize) -> f64 {
         }
     }
     println!(
-        "round {round}: figures {:.3} s, on the disk {:.3} s, all tables and the report {:.3} s; {:.2} bytes an event",
+        "round {round}: figures {:.3} s, on the disk {:.3} s, all tables and the report {:.3} s; {cpu_seconds:.3} s of CPU; {:.2} bytes an event",
         figured.as_secs_f64(),
         journalled.as_secs_f64(),
         finished.as_secs_f64(),

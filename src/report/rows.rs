@@ -1,8 +1,8 @@
 //! The rows that the terminal's table and the report share.
 use super::text::{MISSING, number, number_or_missing, one_line};
 use crate::{
-    metrics::definitions::{Value, metric},
-    results::{PointRecord, PointStatus, Quantiles, Summary},
+    metrics::definitions::{STATISTICS, Value, metric},
+    results::{PointRecord, PointStatus, Summary},
 };
 
 /// A heading and whether its column holds numbers.
@@ -18,11 +18,11 @@ pub(super) struct Rows {
 }
 
 /// The latencies shown: metric, statistic, heading.
-const LATENCIES: [(&str, fn(&Quantiles) -> Option<f64>, &str); 4] = [
-    ("ttft", |q| Some(q.p50), "TTFT p50 ms"),
-    ("ttft", |q| Some(q.p99), "TTFT p99 ms"),
-    ("tpot", |q| Some(q.p50), "TPOT p50 ms"),
-    ("e2e", |q| Some(q.p50), "E2E p50 ms"),
+const LATENCIES: [(&str, &str, &str); 4] = [
+    ("ttft", "p50", "TTFT p50 ms"),
+    ("ttft", "p99", "TTFT p99 ms"),
+    ("tpot", "p50", "TPOT p50 ms"),
+    ("e2e", "p50", "E2E p50 ms"),
 ];
 
 /// A row a point.
@@ -45,17 +45,19 @@ fn row(record: &PointRecord, axes: &[String]) -> Vec<String> {
     cells.extend(axes.iter().map(|name| value_of(name).map_or(MISSING.to_owned(), |(_, value)| one_line(value))));
     cells.push(number_or_missing(summary.throughput.as_ref().map(|throughput| throughput.median)));
     cells.push(summary.interval().map_or(MISSING.to_owned(), |i| format!("{} … {}", number(i.low), number(i.high))));
-    for (name, statistic, _) in LATENCIES {
-        let value = match metric(name).map(|metric| metric.value) {
-            Some(Value::Latency(get)) => summary.latency(|trial| get(&trial.figures), statistic),
-            _ => None,
-        };
-        cells.push(number_or_missing(value));
-    }
+    cells.extend(LATENCIES.iter().map(|(name, suffix, _)| number_or_missing(latency(&summary, name, suffix))));
     let throughput_trials = summary.throughput.as_ref().map_or(0, |throughput| throughput.trials);
     cells.push(format!("{throughput_trials} + {}", summary.latency_trials));
     cells.push(status(&summary));
     cells
+}
+
+fn latency(summary: &Summary, name: &str, suffix: &str) -> Option<f64> {
+    let (_, _, statistic) = STATISTICS.iter().find(|(known, _, _)| *known == suffix)?;
+    match metric(name)?.value {
+        Value::Latency(get) => summary.latency(|trial| get(&trial.figures), *statistic),
+        Value::Rate(_) => None,
+    }
 }
 
 /// The axes of the records, in order of first appearance.

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use super::{
     ResultsError,
-    columns::Table,
+    columns::{PLACE, Table},
     schema::{Column, Kind, arrow, streamed},
 };
 
@@ -37,8 +37,12 @@ pub(super) fn properties(columns: &[Column]) -> WriterPropertiesBuilder {
         .set_dictionary_enabled(false)
         .set_write_batch_size(WRITE_BATCH)
         .set_data_page_row_count_limit(ROW_GROUP / 2)
-        // Enough to skip row groups by point and trial.
-        .set_statistics_enabled(EnabledStatistics::Chunk);
+        .set_statistics_enabled(EnabledStatistics::None);
+    // Enough to skip the row groups of other points and trials.
+    for column in &PLACE {
+        let path = ColumnPath::from(column.name.as_ref());
+        builder = builder.set_column_statistics_enabled(path, EnabledStatistics::Chunk);
+    }
     for column in columns {
         let path = ColumnPath::from(column.name.as_ref());
         builder = match column.kind {
