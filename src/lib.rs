@@ -5,6 +5,7 @@
 //! writes the results. It links no engine, no Python and no CUDA; the crates under `ffi/` do, and depend on this one.
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod cell;
 pub mod engine;
 pub mod measure;

@@ -1,0 +1,154 @@
+"""`echo`: an engine in pure Python that computes nothing. The example to copy, and a subject for the tests.
+
+Its tokens are a hash of prompt, position and (when sampling) seed. Options: `vocab_size`, `step_us` (it waits that long in
+each step), `fault` and `fault_at_step`, by which it misbehaves as real engines do.
+"""
+
+import sys
+import time
+
+from . import Unsupported
+
+_FIRST_ID = 4  # the ids below stand for a real vocabulary's control tokens
+
+_LOAD_FAULTS = ("import_error", "load_error", "load_memory", "load_exit")
+_STEP_FAULTS = ("error", "exit", "memory", "noise", "short_output", "wrong_input", "bad_shape", "hang")
+
+
+def load(config):
+    options = {"vocab_size": 32_000, "step_us": 0, "fault": None, "fault_at_step": 0}
+    unknown = sorted(set(config["options"]) - set(options))
+    if unknown:
+        raise Unsupported(f"echo has no option {unknown[0]!r}; it has {', '.join(options)}")
+    options.update(config["options"])
+    fault = options["fault"]
+    if fault is not None and fault not in _LOAD_FAULTS + _STEP_FAULTS:
+        raise Unsupported(f"echo has no fault {fault!r}; it has {', '.join(_LOAD_FAULTS + _STEP_FAULTS)}")
+    if fault == "import_error":
+        import a_module_that_no_environment_has  # noqa: F401
+    if fault == "load_error":
+        raise ValueError("echo: architecture 'TarotForCausalLM' is not supported")
+    if fault == "load_memory":
+        raise MemoryError("echo: no room for the weights")
+    if fault == "load_exit":
+        sys.exit(5)
+    return Engine(config, options)
+
+
+class _Seq:
+    __slots__ = ("done", "input", "output", "request", "state")
+
+    def __init__(self, request, prompt, output, sampling):
+        temperature, _top_p, _top_k, seed = sampling
+        self.request = request
+        self.input = len(prompt)
+        self.output = output
+        self.done = 0
+        self.state = hash((tuple(prompt), seed if temperature > 0 else None))
+
+
+class Engine:
+    def __init__(self, config, options):
+        self._max_seqs = max(config["max_seqs"], 1)
+        self._max_model_len = max(config["max_model_len"], 2)
+        self._options = options
+        self._waiting = []
+        self._running = []
+        self._steps = 0
+
+    def info(self):
+        vocab_size = self._options["vocab_size"]
+        return {
+            "version": "1",
+            "double": "echo computes nothing: its figures are the harness's own cost",
+            "boundary": "in-core",
+            "device": "none",
+            "model": {"name": "echo", "vocab_size": vocab_size, "ordinary_ids": [(_FIRST_ID, vocab_size)]},
+            "kv_capacity_tokens": self._max_seqs * self._max_model_len,
+            "max_seqs": self._max_seqs,
+            "max_model_len": self._max_model_len,
+            "effective": dict(self._options),
+        }
+
+    def generate(self, prompts, output_tokens, samplings):
+        first = len(self._waiting)
+        for number, (prompt, output, sampling) in enumerate(zip(prompts, output_tokens, samplings)):
+            self.submit(number, prompt, output, sampling)
+        assert first == 0, "generate with requests of the step loop in flight"
+        rows = [([], 0, None) for _ in prompts]
+        while self._waiting or self._running:
+            _, events, _ = self.step(0)
+            for request, ids, consumed, finish in events:
+                rows[request] = (rows[request][0] + ids, consumed or 0, finish)
+        return rows
+
+    def submit(self, request, prompt, output_tokens, sampling):
+        self._waiting.append(_Seq(request, prompt, output_tokens, sampling))
+
+    def step(self, deadline_ns):
+        start_ns = time.monotonic_ns()
+        fault = self._options["fault"] if self._steps == self._options["fault_at_step"] else None
+        self._steps += 1
+        if fault is not None and (odd := self._misbehave(fault)) is not None:
+            return odd
+        decode_seqs = len(self._running)
+        room = self._max_seqs - decode_seqs
+        joining, self._waiting = self._waiting[:room], self._waiting[room:]
+        self._running += joining
+        if self._options["step_us"]:
+            time.sleep(self._options["step_us"] / 1e6)
+        time_ns = time.monotonic_ns()
+        span = self._options["vocab_size"] - _FIRST_ID
+        events = []
+        ended = False
+        for seq in self._running:
+            token = _FIRST_ID + hash((seq.state, seq.done)) % span
+            seq.done += 1
+            finish = "length" if seq.done == seq.output else None
+            if fault == "short_output":
+                finish = finish or "stop"
+                seq.done = seq.output
+            consumed = seq.input + (fault == "wrong_input") if finish else None
+            events.append((seq.request, [token], consumed, finish))
+            ended = ended or finish is not None
+        if ended:
+            self._running = [seq for seq in self._running if seq.done < seq.output]
+        prefill_tokens = sum(seq.input for seq in joining)
+        kv_tokens = sum(seq.input + seq.done - 1 for seq in self._running)
+        record = (start_ns, prefill_tokens, decode_seqs, len(self._running), len(self._waiting), kv_tokens)
+        return time_ns, events, record
+
+    def _misbehave(self, fault):
+        if fault == "error":
+            try:
+                {}["kv_block"]
+            except KeyError as cause:
+                raise RuntimeError("echo: the scheduler lost a block") from cause
+        if fault == "exit":
+            sys.exit("echo: fatal")
+        if fault == "memory":
+            raise RuntimeError("echo: CUDA out of memory. Tried to allocate 2.00 GiB")
+        if fault == "bad_shape":
+            return ["not", "a", "step"]
+        if fault == "hang":
+            time.sleep(3600)
+        if fault == "noise":
+            noise = "\x00\x1b{" + "echo: \udc80 " * 1000
+            for _ in range(300):
+                print(noise)
+                print(noise, file=sys.stderr)
+        return None
+
+    def cancel(self, request):
+        self._waiting = [seq for seq in self._waiting if seq.request != request]
+        self._running = [seq for seq in self._running if seq.request != request]
+
+    def reset(self):
+        self._waiting.clear()
+        self._running.clear()
+
+    def stats(self):
+        return {"steps": self._steps, "prefix_hit_tokens": 0, "preemptions": 0}
+
+    def shutdown(self):
+        self.reset()

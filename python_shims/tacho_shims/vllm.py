@@ -1,0 +1,348 @@
+"""vLLM, by its offline `LLM` class and its `LLMEngine` step loop.
+
+Options are vLLM's own (`EngineArgs`), and two kinds more: `boundary` ("in-core": EngineCore in this process, the default;
+"child-core": vLLM's own default, a child process), and environment variables, which are the names in capitals
+(`VLLM_CPU_OMP_THREADS_BIND`, `OMP_NUM_THREADS`). What the harness sets is only what it must: see `_engine_args`.
+
+Written against vLLM 0.26 to 0.32. What is not vLLM's public interface is marked "internal" and has a way round it.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+from . import BadRequest, Unsupported, plain
+from ._vocab import ordinary_ids
+
+BOUNDARIES = {"in-core": "0", "child-core": "1"}
+
+_ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    # By default vLLM pins OpenMP's threads and with them the cell's own: 15 times slower where cores are few.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_LOGGING_LEVEL": "INFO",
+}
+
+_FINISH = {"length": "length", "stop": "stop", "abort": "cancelled", None: None}
+
+
+def load(config):
+    if config["model"] is None:
+        raise BadRequest("vllm: no model was given: expected a folder with config.json and safetensors")
+    model = pathlib.Path(config["model"])
+    if not (model / "config.json").is_file():
+        raise BadRequest(
+            f"vllm: {model} is not a model folder: expected config.json in it; `tacho model` converts a GGUF file"
+        )
+    options = dict(config["options"])
+    boundary = options.pop("boundary", "in-core")
+    if boundary not in BOUNDARIES:
+        raise Unsupported(f"vllm: boundary {boundary!r} is not one of {', '.join(BOUNDARIES)}")
+    environment = {name: str(options.pop(name)) for name in list(options) if name.isupper()}
+    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = BOUNDARIES[boundary]
+    for name, value in _ENVIRONMENT.items():
+        environment.setdefault(name, os.environ.get(name, value))
+    os.environ.update(environment)
+
+    # Not before: vLLM and the libraries under it read the environment as they are imported.
+    from vllm.engine.arg_utils import EngineArgs
+
+    from vllm import LLM
+
+    asked = _engine_args(config, model, options)
+    # vLLM's own refusal of names it does not know, before anything is loaded.
+    try:
+        EngineArgs(**asked)
+    except TypeError as error:
+        raise Unsupported(f"vllm: {error}") from error
+    return Engine(LLM(**asked), model, boundary, asked, environment)
+
+
+def _engine_args(config, model, options):
+    """vLLM's arguments: the plan's options over what makes vLLM comparable (ids only, no prefix cache, room as needed)."""
+    asked = {
+        "model": str(model),
+        "skip_tokenizer_init": True,
+        "enable_prefix_caching": False,
+        "max_model_len": config["max_model_len"],
+        "max_num_seqs": config["max_seqs"],
+        "seed": config["seed"] % 2**31,
+        "disable_log_stats": True,
+    }
+    asked.update(options)
+    from vllm.platforms import current_platform
+
+    sizes = ("kv_cache_memory_bytes", "num_gpu_blocks_override", "gpu_memory_utilization")
+    if current_platform.is_cpu() and not any(name in asked for name in sizes) and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+        # Without it vLLM takes nearly all of the host's memory.
+        asked["kv_cache_memory_bytes"] = _kv_bytes(model, asked["max_num_seqs"], asked["max_model_len"])
+    return asked
+
+
+def _kv_bytes(model, seqs, tokens):
+    """Room for `seqs` sequences of `tokens` tokens at 4 bytes a value, with a block more a sequence."""
+    told = json.loads((model / "config.json").read_text())
+    heads = told["num_attention_heads"]
+    head_dim = told.get("head_dim") or told["hidden_size"] // heads
+    values = 2 * told["num_hidden_layers"] * (told.get("num_key_value_heads") or heads) * head_dim
+    return max(4 * values * seqs * (tokens + 128), 64 << 20)
+
+
+def events_of(outputs, fresh, live):
+    """Events of one step's `RequestOutput`s. `fresh` holds the requests without a token yet, `live` all in flight; returns
+    the events, how many tokens were not a request's first, the prompt tokens of the requests that got their first, and the
+    prompt tokens that a cache answered, of the requests that ended."""
+    events = []
+    decode_seqs = prefill_tokens = hits = 0
+    for output in outputs:
+        request = int(output.request_id)
+        completion = output.outputs[0]
+        ids = completion.token_ids
+        if request in fresh:
+            if ids:
+                fresh.discard(request)
+                prefill_tokens += len(output.prompt_token_ids)
+                decode_seqs += len(ids) - 1
+        else:
+            decode_seqs += len(ids)
+        if output.finished:
+            live.discard(request)
+            fresh.discard(request)
+            hits += output.num_cached_tokens or 0
+            finish = _FINISH.get(completion.finish_reason, "error")
+            events.append((request, ids, len(output.prompt_token_ids), finish))
+        else:
+            events.append((request, ids, None, None))
+    return events, decode_seqs, prefill_tokens, hits
+
+
+class Engine:
+    def __init__(self, llm, model, boundary, asked, environment):
+        from vllm.sampling_params import RequestOutputKind
+
+        from vllm import SamplingParams
+
+        self._llm = llm
+        self._engine = llm.llm_engine
+        self._model = model
+        self._boundary = boundary
+        self._asked = asked
+        self._environment = environment
+        self._params_type = SamplingParams
+        self._delta = RequestOutputKind.DELTA
+        self._final = RequestOutputKind.FINAL_ONLY
+        self._live = set()
+        self._fresh = set()
+        self._steps = 0
+        self._hits = 0
+        self._core = _Core(self._engine) if boundary == "in-core" else None
+
+    def _params(self, output_tokens, sampling, kind):
+        temperature, top_p, top_k, seed = sampling
+        greedy = temperature <= 0
+        return self._params_type(
+            temperature=0.0 if greedy else temperature,
+            top_p=1.0 if greedy else top_p,
+            top_k=0 if greedy else top_k,
+            seed=None if greedy else seed % 2**63,
+            max_tokens=output_tokens,
+            ignore_eos=True,
+            detokenize=False,
+            output_kind=kind,
+        )
+
+    def generate(self, prompts, output_tokens, samplings):
+        params = [self._params(*pair, self._final) for pair in zip(output_tokens, samplings)]
+        prompts = [{"prompt_token_ids": prompt} for prompt in prompts]
+        outputs = self._llm.generate(prompts, params, use_tqdm=False)
+        rows = []
+        for output in outputs:
+            self._hits += output.num_cached_tokens or 0
+            completion = output.outputs[0]
+            finish = _FINISH.get(completion.finish_reason, "error")
+            rows.append((completion.token_ids, len(output.prompt_token_ids), finish))
+        return rows
+
+    def submit(self, request, prompt, output_tokens, sampling):
+        params = self._params(output_tokens, sampling, self._delta)
+        self._engine.add_request(str(request), {"prompt_token_ids": prompt}, params)
+        self._live.add(request)
+        self._fresh.add(request)
+
+    def step(self, deadline_ns):
+        core = self._core
+        start_ns = time.monotonic_ns()
+        outputs = self._engine.step()
+        time_ns = time.monotonic_ns()
+        self._steps += 1
+        events, decode_seqs, prefill_tokens, hits = events_of(outputs, self._fresh, self._live)
+        self._hits += hits
+        if core is not None:
+            scheduled = core.scheduled_tokens()
+            if scheduled is None and not events:
+                return time_ns, events, None
+            if scheduled is not None:
+                prefill_tokens = max(scheduled - decode_seqs, 0)
+            record = (start_ns, prefill_tokens, decode_seqs, *core.occupancy())
+        elif events:
+            waiting = len(self._fresh)
+            record = (start_ns, prefill_tokens, decode_seqs, len(self._live) - waiting, waiting, None)
+        else:
+            record = None
+        return time_ns, events, record
+
+    def cancel(self, request):
+        self._live.discard(request)
+        self._fresh.discard(request)
+        self._engine.abort_request([str(request)])
+
+    def reset(self):
+        for request in list(self._live):
+            self.cancel(request)
+        # Aborted requests leave the scheduler with its next step; a batch in its queue must come out too.
+        deadline = time.monotonic() + 30
+        while self._engine.has_unfinished_requests() or (self._core is not None and self._core.busy()):
+            self._engine.step()
+            if time.monotonic() > deadline:
+                raise RuntimeError("vllm: requests were still unfinished 30 s after they had been aborted")
+        if self._core is not None:
+            self._core.scheduled_tokens()
+        self._engine.reset_prefix_cache()
+
+    def stats(self):
+        stats = {"prefix_hit_tokens": self._hits}
+        if self._core is not None:
+            stats["preemptions"] = self._core.preemptions
+            stats["steps"] = self._core.steps
+        else:
+            stats["frontend_steps"] = self._steps
+        return stats
+
+    def shutdown(self):
+        self._core = None
+        engine, self._engine, self._llm = self._engine, None, None
+        engine.engine_core.shutdown()
+
+    def info(self):
+        import torch
+        import vllm
+        from vllm.platforms import current_platform
+
+        config = self._engine.vllm_config
+        model, cache, scheduler = config.model_config, config.cache_config, config.scheduler_config
+        parallel, compilation = config.parallel_config, config.compilation_config
+        hf = model.hf_text_config
+        on_cpu = current_platform.is_cpu()
+        vocab_size = model.get_vocab_size()
+        effective = {
+            **self._asked,
+            "boundary": self._boundary,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "block_size": cache.block_size,
+            "num_gpu_blocks": cache.num_gpu_blocks,
+            "kv_cache_dtype": cache.cache_dtype,
+            "enable_prefix_caching": cache.enable_prefix_caching,
+            "max_num_seqs": scheduler.max_num_seqs,
+            "max_num_batched_tokens": scheduler.max_num_batched_tokens,
+            "enable_chunked_prefill": scheduler.enable_chunked_prefill,
+            "async_scheduling": scheduler.async_scheduling,
+            "enforce_eager": model.enforce_eager,
+            "compilation_mode": str(getattr(compilation, "mode", None)),
+            "cudagraph_mode": str(compilation.cudagraph_mode),
+            "cudagraph_capture_sizes": compilation.cudagraph_capture_sizes,
+            "executor": type(getattr(self._engine, "model_executor", None)).__name__ if self._core else None,
+            "attention_backend": _attention_backend(compilation) if self._core else None,
+            "torch": torch.__version__,
+            **self._environment,
+        }
+        sizes = [path.stat().st_size for path in self._model.glob("*.safetensors")]
+        return {
+            "version": vllm.__version__,
+            "boundary": self._boundary,
+            "device": f"CPU ({torch.backends.cpu.get_cpu_capability()})" if on_cpu else current_platform.get_device_name(),
+            "compile_mode": _compile_mode(model, compilation, on_cpu),
+            "gpu_in_process": None if on_cpu else self._core is not None,
+            "parallelism": (parallel.tensor_parallel_size, parallel.pipeline_parallel_size),
+            "kv_capacity_tokens": getattr(cache, "kv_cache_size_tokens", None)
+            or (cache.num_gpu_blocks or 0) * cache.block_size
+            or None,
+            "max_seqs": scheduler.max_num_seqs,
+            "max_model_len": model.max_model_len,
+            "model": {
+                "name": getattr(hf, "_name_or_path", "") or self._model.resolve().name,
+                "architecture": hf.model_type,
+                "weights_dtype": str(model.dtype).removeprefix("torch."),
+                "size_bytes": sum(sizes) or None,
+                "context_len": getattr(hf, "max_position_embeddings", None),
+                "vocab_size": vocab_size,
+                "ordinary_ids": ordinary_ids(self._model, vocab_size),
+            },
+            "effective": plain(effective),
+        }
+
+
+class _Core:
+    """EngineCore's scheduler, seen from this process. Internal to vLLM: only counters are read, nothing is changed."""
+
+    def __init__(self, engine):
+        self.preemptions = 0
+        self.steps = 0
+        self._scheduled = None
+        self._core = engine.engine_core.engine_core
+        scheduler = self._scheduler = self._core.scheduler
+        manager = scheduler.kv_cache_manager
+        pool = getattr(manager, "block_pool", None)
+        config = engine.vllm_config.cache_config
+        self._capacity = getattr(config, "kv_cache_size_tokens", None) if pool is not None else None
+        self._usage = pool.get_usage if pool is not None else None
+
+        update = scheduler.update_from_output
+        preempt = scheduler._preempt_request
+
+        def update_from_output(scheduler_output, *args, **kwargs):
+            scheduled = scheduler_output.total_num_scheduled_tokens
+            if scheduled:
+                self._scheduled = (self._scheduled or 0) + scheduled
+                self.steps += 1
+            return update(scheduler_output, *args, **kwargs)
+
+        def preempt_request(*args, **kwargs):
+            self.preemptions += 1
+            return preempt(*args, **kwargs)
+
+        scheduler.update_from_output = update_from_output
+        scheduler._preempt_request = preempt_request
+
+    def scheduled_tokens(self):
+        """Tokens computed by the batches that have come out since the last call; None when none has."""
+        scheduled, self._scheduled = self._scheduled, None
+        return scheduled
+
+    def occupancy(self):
+        """(running, waiting, KV tokens in use or None)."""
+        scheduler = self._scheduler
+        used = None if self._capacity is None else round(self._usage() * self._capacity)
+        return len(scheduler.running), len(scheduler.waiting), used
+
+    def busy(self):
+        """Whether a batch is still under way (async scheduling) or a finished request not yet told to the workers."""
+        return bool(self._core.batch_queue) or self._scheduler.has_finished_requests()
+
+
+def _attention_backend(compilation):
+    layers = getattr(compilation, "static_forward_context", {}).values()
+    names = {layer.get_attn_backend().get_name() for layer in layers if hasattr(layer, "get_attn_backend")}
+    return ", ".join(sorted(names)) or None
+
+
+def _compile_mode(model, compilation, on_cpu):
+    if model.enforce_eager:
+        return "eager"
+    mode = getattr(compilation, "mode", None)
+    parts = []
+    if mode is not None and int(mode) != 0:
+        parts.append("inductor" if getattr(compilation, "backend", "") != "eager" else "dynamo")
+    if not on_cpu and compilation.cudagraph_mode is not None and int(bool(compilation.cudagraph_mode.value)):
+        parts.append("cuda-graphs")
+    return "+".join(parts) or "eager"
