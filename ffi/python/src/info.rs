@@ -11,6 +11,8 @@ struct Told {
     device: String,
     model: ModelTold,
     double: Option<String>,
+    #[serde(default = "engine_schedules")]
+    scheduler: Scheduler,
     compile_mode: Option<String>,
     gpu_in_process: Option<bool>,
     #[serde(default = "one_by_one")]
@@ -55,6 +57,10 @@ impl Default for CapabilitiesTold {
     }
 }
 
+fn engine_schedules() -> Scheduler {
+    Scheduler::Engine
+}
+
 fn one_by_one() -> (u32, u32) {
     (1, 1)
 }
@@ -73,7 +79,7 @@ pub fn parse(engine: &str, json: &str) -> Result<EngineInfo, EngineError> {
         version: told.version,
         double: told.double,
         boundary: told.boundary,
-        scheduler: Scheduler::Engine,
+        scheduler: told.scheduler,
         device: told.device,
         compile_mode: told.compile_mode,
         gpu_in_process: told.gpu_in_process,

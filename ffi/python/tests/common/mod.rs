@@ -1,0 +1,52 @@
+//! What the tests of real engines share. Weights are those of SmolLM2-135M-Instruct (Q4_1, converted to float32).
+use std::path::PathBuf;
+
+use tacho::engine::{Engine, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId, conformance};
+use tacho_python::{ENV_PYTHON, PythonEngine};
+
+/// "The capital of France is".
+const PROMPT: [u32; 5] = [504, 3575, 282, 4649, 314];
+/// What follows it greedily, as vLLM, MAX, SGLang and transformers gave it for these weights.
+const FOLLOWS: [u32; 10] = [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34];
+
+fn named(variable: &str) -> PathBuf {
+    PathBuf::from(
+        std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set; see the top of the test")),
+    )
+}
+
+/// The configuration that the conformance checks need; points this process to the environment that `variable` names.
+pub fn config(engine: &str, variable: &str, options: serde_json::Value) -> LoadConfig {
+    // SAFETY: each of these programs has one test, whose harness's other thread reads no environment.
+    unsafe { std::env::set_var(ENV_PYTHON, named(variable)) };
+    LoadConfig {
+        engine: engine.to_owned(),
+        model: Some(named("TACHO_TEST_MODEL")),
+        max_seqs: conformance::SEQS,
+        max_model_len: conformance::LONGEST,
+        seed: 1,
+        options: serde_json::from_value(options).unwrap(),
+    }
+}
+
+/// Runs the conformance checks and compares greedy ids with the known ones. Returns the checks that were skipped.
+pub fn conforms(engine: &mut PythonEngine) -> Vec<String> {
+    let info = engine.info().clone();
+    println!("{}", serde_json::to_string_pretty(&info.effective).unwrap());
+    println!("{} {} on {}, KV {:?} tokens", info.engine, info.version, info.device, info.kv_capacity_tokens);
+    let room = u64::from(conformance::SEQS * conformance::LONGEST);
+    assert!(info.kv_capacity_tokens.is_some_and(|tokens| tokens >= room), "{:?}", info.kv_capacity_tokens);
+
+    let checks = conformance::run(engine);
+    println!("{checks:#?}");
+    assert_eq!(conformance::failures(&checks), Vec::<String>::new());
+
+    let prompt = PROMPT.map(TokenId);
+    let mut batch = RequestBatch::new();
+    batch.push(Request { id: RequestId(0), prompt: &prompt, output_tokens: 10, sampling: Sampling::default() });
+    engine.reset().unwrap();
+    let answer = engine.generate(&batch).unwrap();
+    assert_eq!(answer.ids, FOLLOWS.map(TokenId));
+    let skipped = checks.into_iter().filter(|check| matches!(check.outcome, conformance::Outcome::Skipped(_)));
+    skipped.map(|check| check.name).collect()
+}

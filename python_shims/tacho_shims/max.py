@@ -1,0 +1,198 @@
+"""MAX, by its pipeline and `GenerateIterator`: a fixed batch of token ids in this process.
+
+Options are MAX's own (`PipelineArgs`, flat), and `device` ("cpu" | "gpu"; left out: a GPU if there is one). This door runs
+the batch it is given and schedules nothing: there is no continuous batching here and no request is cancelled. A call with
+more requests than the batch has rows runs them in waves of that many, each to its longest; who schedules is thus Tacho.
+
+Written against MAX 26.7.
+"""
+
+import os
+import pathlib
+import time
+
+from . import BadRequest, Unsupported, plain
+from ._vocab import ordinary_ids
+
+_ENVIRONMENT = {"MODULAR_TELEMETRY_ENABLED": "0", "MAX_SERVE_DISABLE_TELEMETRY": "1"}
+
+
+def load(config):
+    if config["model"] is None:
+        raise BadRequest("max: no model was given: expected a folder with config.json and safetensors")
+    model = pathlib.Path(config["model"])
+    if not (model / "config.json").is_file():
+        raise BadRequest(
+            f"max: {model} is not a model folder: expected config.json in it; `tacho model` converts a GGUF file"
+        )
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+    from max.driver import DeviceSpec, accelerator_count
+    from max.pipelines import PIPELINE_REGISTRY
+    from max.pipelines.lib import PipelineArgs, PipelineConfig
+    from pydantic import ValidationError
+
+    options = dict(config["options"])
+    device = options.pop("device", "gpu" if accelerator_count() else "cpu")
+    if device not in ("cpu", "gpu"):
+        raise Unsupported(f"max: device {device!r} is not cpu or gpu")
+    asked = {
+        "model_path": str(model),
+        "device_specs": [DeviceSpec.cpu() if device == "cpu" else DeviceSpec.accelerator(0)],
+        # A length is compiled in: a round one is found in the compile cache again.
+        "max_length": _round_up(config["max_model_len"]),
+        "max_batch_size": max(config["max_seqs"], 1),
+        "enable_prefix_caching": False,
+        **({"device_graph_capture": False} if device == "cpu" else {}),
+        **options,
+    }
+    try:
+        pipeline_config = PipelineConfig.from_args(PipelineArgs.from_flat_kwargs(**asked))
+    except (ValidationError, TypeError) as error:
+        raise Unsupported(f"max: {error}") from error
+    start = time.monotonic()
+    retrieved = PIPELINE_REGISTRY.retrieve_factory(pipeline_config)
+    pipeline = retrieved.factory()
+    print(f"max: compiled or found in the cache, and loaded, in {time.monotonic() - start:.1f} s")
+    return Engine(pipeline, model, device, asked)
+
+
+def _round_up(tokens):
+    length = 512
+    while length < tokens:
+        length *= 2
+    return length
+
+
+class Engine:
+    def __init__(self, pipeline, model, device, asked):
+        self._pipeline = pipeline
+        self._model = model
+        self._device = device
+        self._asked = asked
+        self._steps = 0
+        self._rows = int(pipeline.max_batch_size)
+
+    def _context(self, prompt, output_tokens, sampling):
+        import numpy
+        from max.pipelines.context import EOSTracker, SamplingParams, TextContext, TokenBuffer
+        from max.pipelines.modeling.types import RequestID
+
+        temperature, top_p, top_k, seed = sampling
+        greedy = temperature <= 0
+        return TextContext(
+            request_id=RequestID(),
+            max_length=len(prompt) + output_tokens,
+            tokens=TokenBuffer(numpy.asarray(prompt, dtype=numpy.int64)),
+            # No id ends a sequence: exact lengths.
+            eos_tracker=EOSTracker(eos_token_ids=set()),
+            sampling_params=SamplingParams(
+                temperature=0.0 if greedy else temperature,
+                top_p=1.0 if greedy else top_p,
+                top_k=1 if greedy else (top_k or -1),
+                seed=0 if greedy else seed,
+                ignore_eos=True,
+                detokenize=False,
+            ),
+        )
+
+    def generate(self, prompts, output_tokens, samplings):
+        from max.pipelines.lib.generate import GenerateIterator
+
+        rows = []
+        for first in range(0, len(prompts), self._rows):
+            wave = slice(first, first + self._rows)
+            contexts = [self._context(*row) for row in zip(prompts[wave], output_tokens[wave], samplings[wave])]
+            with GenerateIterator.from_contexts(self._pipeline, contexts) as batch:
+                while not batch.done:
+                    batch.step()
+                    self._steps += 1
+                sequences = batch.sequences
+            for sequence, prompt, wanted in zip(sequences, prompts[wave], output_tokens[wave]):
+                # MAX gives prompt and output back as one; that the prompt stands there unchanged is what it consumed.
+                consumed = len(prompt) if sequence[: len(prompt)] == list(prompt) else 0
+                ids = sequence[consumed:]
+                rows.append((ids, consumed, "length" if len(ids) == wanted else "stop"))
+        return rows
+
+    def _refuse(self, what):
+        raise Unsupported(f"max: {what} needs continuous batching, which this door (a fixed batch) does not have")
+
+    def submit(self, request, prompt, output_tokens, sampling):
+        self._refuse("the step loop")
+
+    def step(self, deadline_ns):
+        self._refuse("the step loop")
+
+    def cancel(self, request):
+        self._refuse("cancel")
+
+    def reset(self):
+        reset = getattr(self._pipeline.kv_manager, "reset_prefix_cache", None)
+        if self._asked["enable_prefix_caching"] and reset is not None:
+            reset()
+
+    def stats(self):
+        return {"steps": self._steps}
+
+    def shutdown(self):
+        self._pipeline = None
+
+    def info(self):
+        import importlib.metadata
+
+        pipeline = self._pipeline
+        model_config = pipeline.pipeline_config.model
+        hf = model_config.huggingface_config
+        vocab_size = hf.vocab_size
+        encoding = str(getattr(model_config, "quantization_encoding", None) or "auto")
+        sizes = [path.stat().st_size for path in self._model.glob("*.safetensors")]
+        params = pipeline.kv_manager.params
+        page_size = getattr(params, "page_size", None)
+        effective = {
+            **self._asked,
+            "device": self._device,
+            "pipeline": type(pipeline).__name__,
+            "quantization_encoding": encoding,
+            "page_size": page_size,
+            "kv_cache_dtype": getattr(params, "dtype", None),
+            "overlap": bool(getattr(pipeline, "overlap_active", False)),
+            "batching": "fixed, in waves of max_batch_size",
+        }
+        return {
+            "version": importlib.metadata.version("modular"),
+            "boundary": "in-core",
+            "scheduler": "tacho",
+            "device": _device_name(self._device),
+            "compile_mode": "graph-compiler",
+            "gpu_in_process": None if self._device == "cpu" else True,
+            "kv_capacity_tokens": pipeline.kv_manager.block_count().total * page_size if page_size else None,
+            "max_seqs": self._rows,
+            "max_model_len": int(pipeline._pipeline_model.max_seq_len),
+            "capabilities": {
+                "continuous_batching": False,
+                "cancel": False,
+                "sampling": True,
+                "mixed_lengths": True,
+            },
+            "model": {
+                "name": self._model.resolve().name,
+                "architecture": hf.model_type,
+                "weights_dtype": encoding,
+                "size_bytes": sum(sizes) or None,
+                "context_len": getattr(hf, "max_position_embeddings", None),
+                "vocab_size": vocab_size,
+                "ordinary_ids": ordinary_ids(self._model, vocab_size),
+            },
+            "effective": plain(effective),
+        }
+
+
+def _device_name(device):
+    if device == "cpu":
+        return "CPU"
+    from max.driver import Accelerator
+
+    accelerator = Accelerator()
+    return f"{accelerator.label} {getattr(accelerator, 'architecture_name', '')}".strip()
