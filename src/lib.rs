@@ -8,6 +8,8 @@
 pub mod cache;
 pub mod cell;
 pub mod engine;
+#[cfg(feature = "harness")]
+pub mod environment;
 pub mod measure;
 #[cfg(feature = "harness")]
 pub mod metrics;

@@ -1,0 +1,17 @@
+//! Environments of Python engines: one a variant of an engine, made with `uv` from the pinned requirements in
+//! `engines/<id>/`, kept in Tacho's cache under the hash of those pins, checked by import and by four generated tokens.
+//!
+//! Two engines never share one: their libraries would meet. Nothing is downloaded later than this.
+
+mod error;
+mod install;
+mod spec;
+mod verify;
+
+pub use error::EnvironmentError;
+pub use install::{Checked, Install, Installed, Source, install, remove, status};
+pub use spec::{EnvironmentSpec, PYTHON, specs};
+pub use verify::{CHECK_TOKENS, verify};
+
+/// The environment variable by which a Python cell learns the path of its environment's `python`.
+pub const PYTHON_VARIABLE: &str = "TACHO_PYTHON_ENV";
