@@ -31,7 +31,6 @@ def load(config):
     from max.driver import DeviceSpec, accelerator_count
     from max.pipelines import PIPELINE_REGISTRY
     from max.pipelines.lib import PipelineArgs, PipelineConfig
-    from pydantic import ValidationError
 
     options = dict(config["options"])
     device = options.pop("device", "gpu" if accelerator_count() else "cpu")
@@ -47,10 +46,12 @@ def load(config):
         **({"device_graph_capture": False} if device == "cpu" else {}),
         **options,
     }
+    # MAX's own refusal of names and values it does not know, before anything is loaded.
     try:
-        pipeline_config = PipelineConfig.from_args(PipelineArgs.from_flat_kwargs(**asked))
-    except (ValidationError, TypeError) as error:
+        arguments = PipelineArgs.from_flat_kwargs(**asked)
+    except (ValueError, TypeError) as error:
         raise Unsupported(f"max: {error}") from error
+    pipeline_config = PipelineConfig.from_args(arguments)
     start = time.monotonic()
     retrieved = PIPELINE_REGISTRY.retrieve_factory(pipeline_config)
     pipeline = retrieved.factory()

@@ -9,3 +9,6 @@ pub mod protocol;
 mod serve;
 
 pub use serve::serve;
+
+/// The environment variable by which a Python engine's cell learns the path of its environment's `python`.
+pub const PYTHON_VARIABLE: &str = "TACHO_PYTHON_ENV";

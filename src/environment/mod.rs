@@ -12,6 +12,3 @@ pub use error::EnvironmentError;
 pub use install::{Checked, Install, Installed, Source, install, remove, status};
 pub use spec::{EnvironmentSpec, PYTHON, specs};
 pub use verify::{CHECK_TOKENS, verify};
-
-/// The environment variable by which a Python cell learns the path of its environment's `python`.
-pub const PYTHON_VARIABLE: &str = "TACHO_PYTHON_ENV";

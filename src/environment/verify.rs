@@ -1,9 +1,10 @@
 //! Checks an environment by what it is for: its engine, in a cell, generates tokens.
 use std::{path::Path, time::Duration};
 
-use super::{EnvironmentError, EnvironmentSpec, Install, PYTHON_VARIABLE};
+use super::{EnvironmentError, EnvironmentSpec, Install};
 use crate::{
     cell::{
+        PYTHON_VARIABLE,
         parent::{Cell, CellError, TableSink},
         protocol::{Load, Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec},
     },

@@ -8,12 +8,12 @@ use std::{
 };
 
 use pyo3::{ffi, prelude::*};
+/// The environment variable that names the `python` of the engine's environment.
+pub use tacho::cell::PYTHON_VARIABLE as ENV_PYTHON;
 use tacho::engine::EngineError;
 
 use crate::{error, shims};
 
-/// The environment variable that names the `python` of the engine's environment.
-pub const ENV_PYTHON: &str = "TACHO_PYTHON_ENV";
 /// The Python that this program was linked against, such as `3.12`.
 pub const PYTHON_VERSION: &str = env!("TACHO_PYTHON_VERSION");
 
