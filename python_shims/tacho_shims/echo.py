@@ -44,7 +44,7 @@ class _Seq:
         self.input = len(prompt)
         self.output = output
         self.done = 0
-        self.state = hash((tuple(prompt), seed if temperature > 0 else None))
+        self.state = hash((tuple(prompt), seed if temperature > 0 else -1))
 
 
 class Engine:

@@ -26,7 +26,7 @@ pub enum EnvironmentError {
     },
     /// The installer is not there.
     #[error("`{uv}` cannot be run ({source}): engine environments are made with uv; install it (`pip install uv`) or name \
-             it in {UV_VARIABLE}", UV_VARIABLE = super::install::UV_VARIABLE)]
+             it in {UV_VARIABLE}", UV_VARIABLE = super::UV_VARIABLE)]
     NoUv {
         /// What was tried.
         uv: PathBuf,

@@ -16,7 +16,7 @@ use crate::cell::parent::CellProgram;
 /// The environment variable that names the `uv` to use.
 pub const UV_VARIABLE: &str = "TACHO_UV";
 /// The environment variable that names the Python to make environments with; without it, uv finds one.
-pub const BASE_PYTHON_VARIABLE: &str = "TACHO_BASE_PYTHON";
+pub const BASE_PYTHON_VARIABLE: &str = "TACHO_PYTHON";
 /// Written last: an environment without it is not complete.
 const MARKER: &str = "tacho.json";
 const LAST_LINES: usize = 15;
