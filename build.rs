@@ -8,8 +8,18 @@ use std::{
 };
 
 fn main() {
+    // The adapters too: a cell of older sources would be measured under this commit's name.
     let mut sources = vec![PathBuf::from("Cargo.lock")];
-    collect(Path::new("src"), &mut sources);
+    for folder in ["src", "ffi", "cpp", "python_shims"] {
+        if Path::new(folder).exists() {
+            println!("cargo::rerun-if-changed={folder}");
+            collect(Path::new(folder), &mut sources);
+        }
+    }
+    sources.retain(|path| {
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        kind.is_some_and(|kind| ["lock", "rs", "py", "cpp", "h", "toml"].contains(&kind))
+    });
     sources.sort();
     let mut hasher = DefaultHasher::new();
     for path in &sources {
@@ -17,7 +27,6 @@ fn main() {
         hasher.write(path.to_string_lossy().as_bytes());
         hasher.write(&fs::read(path).unwrap_or_default());
     }
-    println!("cargo::rerun-if-changed=src");
     println!("cargo::rustc-env=TACHO_BUILD_HASH={:016x}", hasher.finish());
 
     embed_data();

@@ -229,6 +229,22 @@ fn a_cell_ends_when_its_parent_goes_away() {
 }
 
 #[test]
+fn a_death_is_noticed_though_a_grandchild_holds_the_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut hello = Vec::new();
+    let build = tacho::BUILD_HASH.to_owned();
+    let reply = tacho::cell::protocol::Reply::Hello { protocol: tacho::cell::protocol::PROTOCOL, build, pid: 1 };
+    tacho::cell::protocol::write_message(&mut hello, &reply).unwrap();
+    fs::write(dir.path().join("hello"), hello).unwrap();
+    let text = format!("sleep 1000 & cat {}; sleep 0.1; exit 9", dir.path().join("hello").display());
+    let mut cell = Cell::start(&script(dir.path(), &text), &dir.path().join("log")).unwrap();
+    let began = Instant::now();
+    let CellError::Died(death) = cell.load(&config(&[]), 60 * SECOND).unwrap_err() else { panic!() };
+    assert_eq!(death.exit_code, Some(9), "{death:?}");
+    assert!(began.elapsed() < 5 * SECOND, "noticed only after {:?}", began.elapsed());
+}
+
+#[test]
 fn dropping_a_cell_kills_its_whole_group() {
     let dir = tempfile::tempdir().unwrap();
     let pid_file = dir.path().join("pid");

@@ -189,6 +189,36 @@ fn a_point_that_fails_in_a_living_cell_leaves_the_others() {
     assert!(fs::read_to_string(scratch.dir.join("points.csv")).unwrap().contains("at most 100"));
 }
 
+#[test]
+fn a_trial_without_duration_costs_its_point_only() {
+    let scratch = Scratch::new();
+    // In virtual time without costs no time passes: there is no figure. The second configuration has costs.
+    let zero = ["prefill_token_us=0", "decode_seq_us=0", "time=virtual", "step_base_us=0,100"];
+    let options: Vec<String> = zero.iter().map(|option| format!("sim.{option}")).collect();
+    let mut args = vec!["--engine", "sim", "--batch", "2", "--input", "4", "--output", "4", "--quiet"];
+    for option in &options {
+        args.extend(["--engine-option", option]);
+    }
+    let output = run(&with(&args, &["--out", scratch.path()]));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let statuses: Vec<(u32, String)> =
+        scratch.points().into_iter().map(|((point, _), row)| (point, row["status"].clone())).collect();
+    assert!(statuses.contains(&(0, "failed".to_owned())) && statuses.contains(&(1, "ok".to_owned())), "{statuses:?}");
+}
+
+#[test]
+fn every_trial_of_a_kind_has_the_same_ids_whatever_came_before() {
+    // Two engine configurations that need different numbers of throughput trials get the same requests, latencies too.
+    let digests = |trials: &str| {
+        let scratch = Scratch::new();
+        let args = with(&SWEEP, &["--min-trials", trials, "--max-trials", trials, "--out", scratch.path()]);
+        assert_eq!(run(&args).status.code(), Some(0));
+        let rows = scratch.points().into_values().filter(|row| row["method"] == "steps");
+        rows.map(|row| row["workload_digest"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(digests("1"), digests("3"));
+}
+
 fn spawn(args: &[&str]) -> Child {
     tacho().arg("run").args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }

@@ -1,7 +1,8 @@
 //! Drives an engine through one trial: hands over the requests, takes the times, checks the counts.
 //!
-//! Between the two stamps of a trial nothing is done but calling the engine and noting what it answered. Records are
-//! kept in memory and handed to the sink after the second stamp; only a trial with more records than [`KEEP_TOKENS`]
+//! Between the two stamps of a `generate` trial nothing is done but calling the engine. Between those of a step-loop trial
+//! each request is made just before it is handed over, and what the engine answered is checked and noted; that time is
+//! measured and stored as `harness_ns`. Records are kept in memory and handed to the sink after the second stamp; only a trial with more records than [`KEEP_TOKENS`]
 //! passes some on while it runs, and says so in its summary.
 use std::collections::hash_map::Entry;
 
@@ -165,15 +166,17 @@ fn generate(
         .map(|start| workload.batch(start..start.saturating_add(batch).min(workload.len())))
         .collect();
     let mut answers = Vec::with_capacity(batches.len());
+    let mut called_ns = Vec::with_capacity(batches.len());
     let mut ledger = Ledger::start();
     let start_ns = engine.now_ns();
     for batch in &batches {
+        called_ns.push(engine.now_ns());
         answers.push(ledger.call(|| engine.generate(batch))?);
     }
     let end_ns = engine.now_ns();
     let span = ledger.end(start_ns, end_ns);
     let vocab_size = engine.info().model.vocab_size;
-    for (batch, answer) in batches.iter().zip(&answers) {
+    for ((batch, answer), called_ns) in batches.iter().zip(&answers).zip(called_ns) {
         if batch.len() != answer.rows.len() {
             return Err(EngineError::mismatch(format!(
                 "generate was given {} requests and answered {}",
@@ -195,8 +198,8 @@ fn generate(
             ended.check(request.prompt.len() as u32, request.output_tokens, row.finish)?;
             check_ids(request.id, ids, vocab_size)?;
             recorder.request(RequestRow {
-                scheduled_ns: start_ns,
-                submitted_ns: NONE,
+                scheduled_ns: called_ns,
+                submitted_ns: called_ns,
                 first_ns: NONE,
                 last_ns: NONE,
                 output_hash: hash_ids(hash_start(request.id), ids),

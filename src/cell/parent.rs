@@ -26,6 +26,8 @@ const LAST_LINES: usize = 60;
 /// Bytes of the log's end that are searched for them.
 const TAIL_BYTES: u64 = 64 << 10;
 const HELLO_WITHIN: Duration = Duration::from_secs(30);
+/// How soon a death is noticed that does not close the pipe.
+const WATCH: Duration = Duration::from_millis(200);
 const BYE_WITHIN: Duration = Duration::from_secs(20);
 
 /// A cell program and how to start it.
@@ -137,6 +139,7 @@ impl Cell {
         };
         let log_file = File::options().create(true).append(true).open(log).map_err(failed)?;
         let log_start = log_file.metadata().map_err(failed)?.len();
+        tracing::debug!(program = %program.program.display(), log = %log.display(), "starting a cell");
         let mut child = std::process::Command::new(&program.program)
             .args(&program.args)
             .envs(program.env.iter().map(|(name, value)| (name, value)))
@@ -171,6 +174,11 @@ impl Cell {
             }),
             other => Err(cell.unexpected(&other)),
         }
+    }
+
+    /// The last lines that it wrote to its log.
+    pub fn last_lines(&self) -> Vec<String> {
+        last_lines(&self.log, self.log_start)
     }
 
     /// The cell's process.
@@ -242,15 +250,14 @@ impl Cell {
         self.ask(&Command::Shutdown)?;
         let answer = self.reply(BYE_WITHIN, "shut down")?;
         self.stdin = None;
-        let deadline = Instant::now() + BYE_WITHIN;
-        while Instant::now() < deadline {
-            match self.child.try_wait() {
-                Ok(Some(_)) => break,
-                _ => std::thread::sleep(Duration::from_millis(2)),
-            }
-        }
+        let status = self.wait(BYE_WITHIN);
+        // What it started must not outlive it.
+        self.kill();
         match answer {
-            Reply::Bye => Ok(()),
+            Reply::Bye => match status {
+                Some(status) if status.success() => Ok(()),
+                _ => Err(self.died(None)),
+            },
             Reply::Failed(error) => Err(error.into()),
             other => Err(self.unexpected(&other)),
         }
@@ -273,7 +280,19 @@ impl Cell {
 
     fn next(&mut self, deadline: Instant, what: &str) -> Result<Frame, CellError> {
         let started = Instant::now();
-        match self.frames.recv_timeout(deadline.saturating_duration_since(started)) {
+        let mut ended = false;
+        let frame = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.frames.recv_timeout(left.min(WATCH)) {
+                // The process is gone but its pipe is not: something it started holds it. What was sent has been read.
+                Err(RecvTimeoutError::Timeout) if ended => break Err(RecvTimeoutError::Disconnected),
+                Err(RecvTimeoutError::Timeout) if left > WATCH => {
+                    ended = matches!(self.child.try_wait(), Ok(Some(_)));
+                }
+                other => break other,
+            }
+        };
+        match frame {
             Ok(Ok(frame)) => Ok(frame),
             Ok(Err(ProtocolError::Malformed(error))) => {
                 Err(self.kill_for(format!("what it sent is not readable: {error}")))
@@ -311,11 +330,12 @@ impl Cell {
             Some(status) => describe(status),
             None => "it closed its pipe but its process did not end; it was killed".to_owned(),
         });
+        tracing::debug!(pid = self.child.id(), %reason, "a cell died");
         CellError::Died(Box::new(Death {
             reason,
             signal: status.and_then(|status| status.signal()),
             exit_code: status.and_then(|status| status.code()),
-            last_lines: last_lines(&self.log, self.log_start),
+            last_lines: self.last_lines(),
         }))
     }
 
@@ -333,8 +353,9 @@ impl Cell {
 
 impl Drop for Cell {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            self.kill();
+        let ended = matches!(self.child.try_wait(), Ok(Some(_)));
+        self.kill();
+        if !ended {
             let _ = self.child.wait();
         }
     }

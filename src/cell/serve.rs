@@ -76,7 +76,7 @@ fn listen(mut input: std::fs::File, sender: &mpsc::Sender<Command>) {
                 if !matches!(error, ProtocolError::Closed) {
                     eprintln!("cell: the parent's commands are not readable: {error}");
                 }
-                std::process::exit(ORPHANED);
+                end_orphaned();
             }
         }
     }
@@ -125,6 +125,15 @@ fn converse(
         }
     }
     Ok(())
+}
+
+/// Ends this process and what it started. Not by returning: exit handlers beside a running engine crash or hang.
+fn end_orphaned() -> ! {
+    let me = rustix::process::getpid();
+    if rustix::process::getpgrp() == me {
+        let _ = rustix::process::kill_process_group(me, rustix::process::Signal::KILL);
+    }
+    std::process::exit(ORPHANED);
 }
 
 fn no_engine(what: &str) -> Reply {

@@ -49,8 +49,12 @@ pub enum Command {
         /// The plan to print
         name: Option<String>,
     },
-    /// List the engines, and whether their cell programs are built
+    /// List the engines and whether they are ready; install the environments that Python engines need
+    #[command(args_conflicts_with_subcommands = true)]
     Engines {
+        /// What to do with one engine's environment.
+        #[command(subcommand)]
+        action: Option<EngineAction>,
         /// As JSON
         #[arg(long, env = "TACHO_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_parser = BoolishValueParser::new(), hide_possible_values = true, hide_env = true, value_name = "BOOL")]
@@ -75,6 +79,35 @@ pub enum Command {
     },
 }
 
+/// What to do with an engine's environment.
+#[derive(Debug, Subcommand)]
+pub enum EngineAction {
+    /// Make an engine's Python environment from its pinned requirements, and check that it generates
+    Install {
+        /// The engine
+        id: String,
+        /// Such as cpu [default: the engine's first]
+        #[arg(long)]
+        variant: Option<String>,
+        /// Weights for the check, where a tiny model of random weights will not do
+        #[arg(long, value_name = "PATH")]
+        model: Option<PathBuf>,
+    },
+    /// Print an engine's environments: where they are, what is in them, how they were checked
+    Info {
+        /// The engine
+        id: String,
+    },
+    /// Remove an engine's environment
+    Remove {
+        /// The engine
+        id: String,
+        /// Such as cpu [default: the engine's first]
+        #[arg(long)]
+        variant: Option<String>,
+    },
+}
+
 /// The arguments of `tacho run`.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "What to run")]
@@ -91,6 +124,9 @@ pub struct RunArgs {
     /// A GGUF file or a model folder; repeat it for several (in the environment: separated by ';')
     #[arg(long, value_name = "PATH", env = "TACHO_MODEL", hide_env = true, value_delimiter = ';')]
     pub model: Vec<PathBuf>,
+    /// The `python` of an environment of yours, instead of the one that `tacho engines install` made
+    #[arg(long, value_name = "PATH", env = "TACHO_PYTHON_ENV", hide_env = true)]
+    pub python: Option<PathBuf>,
     /// Finish an interrupted run: its plan, its directory, only the points that are missing
     #[arg(long, value_name = "DIR", env = "TACHO_RESUME", hide_env = true)]
     pub resume: Option<PathBuf>,

@@ -23,7 +23,6 @@ struct View<'a> {
     name: &'a str,
     points: Vec<PointView<'a>>,
     trials: &'a tacho::plan::TrialPolicy,
-    least_trials: u32,
     least_work: Work,
     provenance: &'a [Provenance],
     notes: &'a [String],
@@ -38,7 +37,6 @@ pub fn print(resolved: &Resolved, json: bool, out: &mut impl Write) -> io::Resul
             name: &plan.name,
             points,
             trials: &plan.trials,
-            least_trials: plan.least_trials(),
             least_work: plan.least_work(),
             provenance: &resolved.provenance,
             notes: &resolved.notes,
@@ -109,12 +107,14 @@ fn points(plan: &Plan) -> Table {
 
 fn work(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
     let (work, trials) = (plan.least_work(), &plan.trials);
+    let offline = plan.points.iter().any(|point| plan.least_trials(point) > trials.min_trials);
+    let latency = if offline { trials.latency_trials } else { 0 };
     writeln!(
         out,
         "At least {} trials a point ({} timed, {} step-loop): {} requests, {} tokens in, {} tokens out in all.",
-        plan.least_trials(),
+        trials.min_trials + latency,
         trials.min_trials,
-        trials.latency_trials,
+        latency,
         grouped(work.requests as f64, true),
         grouped(work.input_tokens, work.exact),
         grouped(work.output_tokens, work.exact),

@@ -1,6 +1,7 @@
 //! The command line: arguments to a plan, progress, exit codes. The library knows nothing of it.
 
 mod args;
+mod cells;
 mod dry_run;
 mod exit;
 mod interrupt;
@@ -13,10 +14,18 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use args::{Cli, Command};
+use args::{Cli, Command, EngineAction};
+
+/// Shows on standard error what `TACHO_LOG` asks for, such as `debug`. Without it nothing is set up.
+fn log() {
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("TACHO_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}
 
 /// Runs the program and says how it ended.
 pub fn main() -> ExitCode {
+    log();
     let matches = Cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
@@ -28,7 +37,12 @@ pub fn main() -> ExitCode {
             None => Err(exit::Failure::usage("the run command has no arguments")),
         },
         Command::Plans { name } => lists::plans(name.as_deref()),
-        Command::Engines { json } => lists::engines(json == Some(true)),
+        Command::Engines { action: None, json } => cells::list(json == Some(true)),
+        Command::Engines { action: Some(action), .. } => match action {
+            EngineAction::Install { id, variant, model } => cells::install(&id, variant.as_deref(), model.as_deref()),
+            EngineAction::Info { id } => cells::info(&id),
+            EngineAction::Remove { id, variant } => cells::remove(&id, variant.as_deref()),
+        },
         Command::Report { dir, json } => run::report(&dir, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

@@ -15,7 +15,7 @@ use tacho::{
 
 use super::{
     args::{Cli, RunArgs},
-    dry_run,
+    cells, dry_run,
     exit::{self, Failure},
     interrupt, layers, progress,
 };
@@ -49,7 +49,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     }
     let interrupted = interrupt::flag(quiet)?;
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;
-    let cell_program = |id: &str| registry.cell_program(id).map_err(|error| error.to_string());
+    let cell_program = |id: &str| cells::program(&registry, id, args.python.as_deref());
     let options = RunOptions { cell_program: &cell_program, interrupted: &interrupted };
     let report = {
         let mut progress = progress::choose(quiet);
@@ -65,7 +65,7 @@ fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
     let mut plan_json = serde_json::to_value(plan).map_err(json)?;
     // Kept for readers; a resumed run reads the plan beside it.
     plan_json["provenance"] = serde_json::to_value(&resolved.provenance).map_err(json)?;
-    let info = RunInfo::gather(std::env::args().collect(), plan_json);
+    let info = RunInfo::gather(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(), plan_json);
     let dir = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-{}", info.run_id, plan.name)));
     Ok(RunDir::create(&dir, &info)?)
 }
@@ -96,7 +96,7 @@ fn refuse_beside_resume(matches: &ArgMatches) -> Result<(), Failure> {
         .map(|argument| argument.get_id().as_str())
         .filter(|id| matches.try_contains_id(id).is_ok())
         .filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
-        .find(|id| !["resume", "json", "quiet"].contains(id));
+        .find(|id| !["resume", "python", "json", "quiet"].contains(id));
     match beside {
         Some(id) => Err(Failure::usage(format!(
             "--{} cannot stand beside --resume: a resumed run keeps the plan and the directory it was started with",

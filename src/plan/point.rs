@@ -1,8 +1,5 @@
 //! A plan resolved: every value in place, every point spelled out.
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,10 +53,7 @@ pub struct Point {
 impl Point {
     /// What tells it from the plan's other points, for a line of progress or a log.
     pub fn label(&self) -> String {
-        let mut label = self.engine.id.clone();
-        if let Some(model) = self.model.as_deref().and_then(Path::file_stem) {
-            label = format!("{label} {}", model.to_string_lossy());
-        }
+        let label = self.engine.id.clone();
         self.axes.iter().fold(label, |label, (name, value)| {
             let name = name.rsplit('.').next().unwrap_or(name);
             format!("{label} {name}={value}")

@@ -1,5 +1,9 @@
 //! Resolves a [`Draft`] into a [`Plan`]: defaults, checks, expansion into points, and where every value came from.
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -147,12 +151,26 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             for chosen in combinations(&own, zip) {
                 let number = points.len() as u32;
                 let engine = EngineSpec { id: id.clone(), options: BTreeMap::new() };
-                points.push(point(number, engine, model.clone(), &chosen, sampling, seed)?);
+                let mut point = point(number, engine, model.clone(), &chosen, sampling, seed)?;
+                if let (true, Some(model)) = (models.len() > 1, model) {
+                    point.axes.insert(0, ("model".to_owned(), model_name(model, &models)));
+                }
+                points.push(point);
             }
         }
     }
     let plan = Plan { name, points, trials, load_within, trial_within };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
+}
+
+/// A model's name among those of the plan: its file's, or its path where two files have one name.
+fn model_name(model: &Path, all: &[Option<PathBuf>]) -> String {
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let namesakes = all.iter().flatten().filter(|other| stem(other) == stem(model)).count();
+    match stem(model) {
+        Some(name) if namesakes == 1 => name,
+        _ => model.display().to_string(),
+    }
 }
 
 impl Parameter {

@@ -31,8 +31,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     positive(total, text)
 }
 
+/// Longer than any run, and far from where clocks overflow.
+const LONGEST: Duration = Duration::from_secs(8760 * 3600);
+
 fn positive(time: Duration, text: &str) -> Result<Duration, String> {
-    if time.is_zero() { Err(format!("expected a time longer than 0, found '{text}'")) } else { Ok(time) }
+    if time.is_zero() {
+        Err(format!("expected a time longer than 0, found '{text}'"))
+    } else if time > LONGEST {
+        Err(format!("expected a time of at most a year (8760h), found '{text}'"))
+    } else {
+        Ok(time)
+    }
 }
 
 /// A time as [`duration`] reads it.

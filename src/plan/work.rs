@@ -2,7 +2,7 @@
 use serde::Serialize;
 
 use super::{Plan, Point};
-use crate::workload::LengthDist;
+use crate::{cell::protocol::Method, workload::LengthDist};
 
 /// Requests and tokens. Token counts are expectations where lengths are drawn from a distribution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -32,19 +32,22 @@ impl Point {
 }
 
 impl Plan {
-    /// Trials that every point runs at least, warm-up apart: the timed ones and the step-loop ones.
-    pub fn least_trials(&self) -> u32 {
-        self.trials.min_trials.saturating_add(self.trials.latency_trials)
+    /// Trials that a point runs at least, warm-up apart: the timed ones, and for an offline point the step-loop ones.
+    pub fn least_trials(&self, point: &Point) -> u32 {
+        let latency = if point.load.method() == Method::Generate { self.trials.latency_trials } else { 0 };
+        self.trials.min_trials.saturating_add(latency)
     }
 
     /// What the whole plan means at least, warm-up apart.
     pub fn least_work(&self) -> Work {
-        let trials = self.least_trials();
-        self.points.iter().map(Point::work).fold(Work { exact: true, ..Work::default() }, |sum, one| Work {
-            requests: sum.requests.saturating_add(one.requests.saturating_mul(u64::from(trials))),
-            input_tokens: sum.input_tokens + one.input_tokens * f64::from(trials),
-            output_tokens: sum.output_tokens + one.output_tokens * f64::from(trials),
-            exact: sum.exact && one.exact,
+        self.points.iter().fold(Work { exact: true, ..Work::default() }, |sum, point| {
+            let (one, trials) = (point.work(), self.least_trials(point));
+            Work {
+                requests: sum.requests.saturating_add(one.requests.saturating_mul(u64::from(trials))),
+                input_tokens: sum.input_tokens + one.input_tokens * f64::from(trials),
+                output_tokens: sum.output_tokens + one.output_tokens * f64::from(trials),
+                exact: sum.exact && one.exact,
+            }
         })
     }
 }

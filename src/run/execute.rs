@@ -169,14 +169,15 @@ impl Run<'_> {
         self.progress.trial(&format!("loading {}", plan.load.engine), 0);
         let log = self.dir.logs().join(format!("{}.log", file_name(&plan.load.engine)));
         let mut cell = Cell::start(&program, &log).map_err(failure_of)?;
-        let (info, load_ns) = cell.load(&plan.load, self.plan.load_within).map_err(failure_of)?;
+        let loaded = cell.load(&plan.load, self.plan.load_within);
+        let (info, load_ns) = loaded.map_err(|error| failure_with_log(error, &cell))?;
         let engine = EngineRecord {
             asked: plan.load.clone(),
             info: info.clone(),
             load_ns,
             model_digest: model_digest.map(str::to_owned),
         };
-        if let Err(error) = self.dir.engine_loaded(&engine_label(&plan.load), engine) {
+        if let Err(error) = self.dir.engine_loaded(&engine_label(&plan.load, model_digest), engine) {
             self.progress.note(&error.to_string());
         }
         Ok(Loaded { cell, info, load_ns })
@@ -199,7 +200,7 @@ impl Run<'_> {
             ids,
             interrupted: self.options.interrupted,
         };
-        self.progress.point(number, self.plan.points.len() as u32, &point::label(&point));
+        self.progress.point(number, self.plan.points.len() as u32, &point.label());
         let key = bench.key(&point);
         if let Some(old) = self.finished.remove(&number)
             && old.key.is_some()
@@ -227,7 +228,7 @@ impl Run<'_> {
     fn fail_all(&mut self, points: &[u32], failure: &Failure, model_digest: Option<&str>) -> Result<(), ResultsError> {
         for &number in points {
             let point = self.plan.points[number as usize].clone();
-            self.progress.point(number, self.plan.points.len() as u32, &point::label(&point));
+            self.progress.point(number, self.plan.points.len() as u32, &point.label());
             // A point that an earlier run measured keeps its figures: failing to load now takes nothing back.
             if let Some(old) = self.finished.remove(&number)
                 && matches!(old.outcome, PointStatus::Ok)
@@ -244,10 +245,14 @@ impl Run<'_> {
     }
 }
 
-/// An engine configuration's name in `run.json`: the engine and the options that were asked for.
-fn engine_label(load: &LoadConfig) -> String {
-    let options: Vec<String> = load.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    if options.is_empty() { load.engine.clone() } else { format!("{} {}", load.engine, options.join(" ")) }
+/// An engine configuration's name in `run.json`: the engine, its model and the options that were asked for.
+fn engine_label(load: &LoadConfig, model_digest: Option<&str>) -> String {
+    let mut words = vec![load.engine.clone()];
+    if let (Some(name), Some(digest)) = (load.model.as_deref().and_then(Path::file_stem), model_digest) {
+        words.push(format!("{}@{}", name.to_string_lossy(), digest.get(..8).unwrap_or(digest)));
+    }
+    words.extend(load.options.iter().map(|(name, value)| format!("{name}={value}")));
+    words.join(" ")
 }
 
 /// An engine's id as the name of a file.
@@ -265,6 +270,12 @@ pub(super) enum CellState {
 
 pub(super) fn plain_failure(reason: String) -> Failure {
     Failure { kind: None, reason, signal: None, exit_code: None, last_lines: Vec::new() }
+}
+
+/// As [`failure_of`], with what a living cell wrote last: an engine's own words often say more than its error.
+pub(super) fn failure_with_log(error: CellError, cell: &Cell) -> Failure {
+    let failure = failure_of(error);
+    if failure.last_lines.is_empty() { Failure { last_lines: cell.last_lines(), ..failure } } else { failure }
 }
 
 pub(super) fn failure_of(error: CellError) -> Failure {

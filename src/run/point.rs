@@ -8,20 +8,20 @@ use serde_json::json;
 
 use super::{
     Progress,
-    execute::{CellState, failure_of},
+    execute::{CellState, failure_with_log, plain_failure},
 };
 use crate::{
     cell::{
         parent::{Cell, CellError},
         protocol::{Method, TrialKind, TrialSpec},
     },
-    engine::{EngineInfo, IdRange},
+    engine::{EngineInfo, ErrorKind, IdRange},
     metrics::{
         self,
         stopping::{CONFIDENCE, Decision},
     },
     plan::{Plan, Point},
-    results::{Discard, PointRecord, PointStatus, ResultsError, RunDir, TrialRecord},
+    results::{Discard, Failure, PointRecord, PointStatus, ResultsError, RunDir, TrialRecord},
     workload::{Workload, WorkloadSpec},
 };
 
@@ -33,6 +33,24 @@ pub(super) struct Bench<'a> {
     pub model_digest: Option<&'a str>,
     pub ids: Vec<IdRange>,
     pub interrupted: &'a AtomicBool,
+}
+
+/// What a trial works with.
+struct Hands<'a> {
+    cell: &'a mut Cell,
+    dir: &'a mut RunDir,
+    progress: &'a mut dyn Progress,
+}
+
+/// Which trial of a point.
+#[derive(Clone, Copy)]
+struct Trial {
+    kind: TrialKind,
+    method: Method,
+    /// How many of its kind and method came before.
+    ordinal: u32,
+    /// Its number in the point's tables.
+    number: u32,
 }
 
 /// Why a point ended early.
@@ -58,7 +76,7 @@ impl Bench<'_> {
     /// Hash of what determines the point's figures: a resumed run skips the point only when it finds the same. None when
     /// its workload cannot be made.
     pub fn key(&self, point: &Point) -> Option<String> {
-        let workload = Workload::new(self.workload(point, TrialKind::Timed, 0)).ok()?.digest();
+        let workload = Workload::new(self.workload(point, TrialKind::Timed, point.load.method(), 0)).ok()?.digest();
         let identity = json!({
             "engine": self.info.engine,
             "version": self.info.version,
@@ -73,11 +91,11 @@ impl Bench<'_> {
         Some(blake3::hash(identity.to_string().as_bytes()).to_hex().to_string())
     }
 
-    /// The requests of one trial. The stream depends on the work and the trial's number, not on the engine: every engine
-    /// gets the same ids, and no two trials do.
-    fn workload(&self, point: &Point, kind: TrialKind, number: u32) -> WorkloadSpec {
+    /// The requests of one trial. The stream depends on the work and on how many trials of that kind came before, not on
+    /// the engine: every engine gets the same ids, and no two trials do.
+    fn workload(&self, point: &Point, kind: TrialKind, method: Method, ordinal: u32) -> WorkloadSpec {
         let work = &point.workload;
-        let what = json!([work, point.load, kind, number]).to_string();
+        let what = json!([work, point.load, kind, method, ordinal]).to_string();
         let hash = blake3::hash(what.as_bytes());
         let stream = hash.as_bytes().iter().take(8).fold(0, |word: u64, byte| word << 8 | u64::from(*byte));
         WorkloadSpec {
@@ -107,39 +125,35 @@ impl Bench<'_> {
             load_ns: Some(self.load_ns),
             ..PointRecord::empty(point, PointStatus::Ok)
         };
-        let mut state = CellState::Alive;
-        match self.trials(cell, &mut record, dir, progress) {
-            Ok(()) => {}
-            Err(Ended::Results(error)) => return Err(error),
-            Err(Ended::Interrupted) => return Ok((None, state)),
-            Err(Ended::Cell(CellError::Store(reason))) => return Err(ResultsError::Store { reason }),
-            Err(Ended::Cell(error)) => {
-                if matches!(error, CellError::Died(_)) {
-                    state = CellState::Dead;
-                }
-                record.stopped_by = "failed".to_owned();
-                record.outcome = PointStatus::Failed(failure_of(error));
+        let failure = match self.trials(&mut Hands { cell, dir, progress }, &mut record) {
+            Ok(()) => return Ok((Some(record), CellState::Alive)),
+            Err(Ended::Interrupted) => return Ok((None, CellState::Alive)),
+            // Records that give no figure are the engine's doing, and cost its point.
+            Err(Ended::Results(error @ ResultsError::Figures { .. })) => {
+                Failure { kind: Some(ErrorKind::Mismatch), ..plain_failure(error.to_string()) }
             }
-        }
+            Err(Ended::Results(error)) => return Err(error),
+            Err(Ended::Cell(CellError::Store(reason))) => return Err(ResultsError::Store { reason }),
+            Err(Ended::Cell(error)) => failure_with_log(error, cell),
+        };
+        // An engine that failed by itself is not asked again: what it left behind may be broken.
+        let state = match failure.kind {
+            None | Some(ErrorKind::Engine | ErrorKind::OutOfMemory) => CellState::Dead,
+            Some(_) => CellState::Alive,
+        };
+        record.stopped_by = "failed".to_owned();
+        record.outcome = PointStatus::Failed(failure);
         Ok((Some(record), state))
     }
 
-    fn trials(
-        &self,
-        cell: &mut Cell,
-        record: &mut PointRecord,
-        dir: &mut RunDir,
-        progress: &mut dyn Progress,
-    ) -> Result<(), Ended> {
+    fn trials(&self, hands: &mut Hands<'_>, record: &mut PointRecord) -> Result<(), Ended> {
         let policy = &self.plan.trials;
         let method = record.point.load.method();
         let mut steady = metrics::warmup::Steady::new();
-        for number in 0..policy.max_warmup {
-            let label = format!("warm-up {}", number + 1);
-            let (seconds, _) =
-                self.trial(cell, &record.point, TrialKind::Warmup, method, number, &label, dir, progress)?;
-            record.warmup_seconds.push(seconds);
-            if steady.push(seconds).is_steady() {
+        for ordinal in 0..policy.max_warmup {
+            let trial = Trial { kind: TrialKind::Warmup, method, ordinal, number: ordinal };
+            record.warmup_seconds.push(self.warm_up(hands, &record.point, trial)?);
+            if steady.push(record.warmup_seconds[ordinal as usize]).is_steady() {
                 record.warmup_steady = true;
                 break;
             }
@@ -148,82 +162,81 @@ impl Bench<'_> {
         let mut throughputs = Vec::new();
         loop {
             let number = record.trials.len() as u32;
-            let label = format!("trial {}", number + 1);
-            let (_, timed) =
-                self.trial(cell, &record.point, TrialKind::Timed, method, number, &label, dir, progress)?;
-            let Some(timed) = timed else { continue };
-            throughputs.push(timed.figures.output_token_throughput);
+            let trial = Trial { kind: TrialKind::Timed, method, ordinal: number, number };
+            let timed = self.timed(hands, &record.point, trial)?;
+            let throughput = timed.figures.output_token_throughput;
+            throughputs.push(throughput);
             record.trials.push(timed);
             let interval = metrics::median_interval(&throughputs, CONFIDENCE).ok();
-            if let Some(last) = throughputs.last() {
-                progress.trial_done(*last, interval.as_ref().map(|interval| (interval.low, interval.high)));
-            }
-            match metrics::stopping::decide(&throughputs, policy, began.elapsed()) {
-                Decision::Continue => {}
-                Decision::Stop(reason) => {
-                    record.stopped_by = reason.as_str().to_owned();
-                    break;
-                }
+            hands.progress.trial_done(throughput, interval.map(|interval| (interval.low, interval.high)));
+            if let Decision::Stop(reason) = metrics::stopping::decide(&throughputs, policy, began.elapsed()) {
+                record.stopped_by = reason.as_str().to_owned();
+                break;
             }
         }
-        if method == Method::Generate && self.info.capabilities.continuous_batching {
-            for number in 0..policy.latency_trials {
-                let label = format!("latency trial {}", number + 1);
+        let latencies = method == Method::Generate && self.info.capabilities.continuous_batching;
+        if latencies && policy.latency_trials > 0 {
+            // The step loop is another door: its first use is not what it costs from then on.
+            let method = Method::Steps;
+            self.warm_up(hands, &record.point, Trial { kind: TrialKind::Warmup, method, ordinal: 0, number: 0 })?;
+            for ordinal in 0..policy.latency_trials {
                 let number = record.trials.len() as u32;
-                let (_, timed) =
-                    self.trial(cell, &record.point, TrialKind::Timed, Method::Steps, number, &label, dir, progress)?;
-                record.trials.extend(timed);
+                let trial = Trial { kind: TrialKind::Timed, method, ordinal, number };
+                record.trials.push(self.timed(hands, &record.point, trial)?);
             }
         }
         Ok(())
     }
 
-    /// One trial: its seconds, and its record when it was a timed one.
-    #[allow(clippy::too_many_arguments)]
-    fn trial(
-        &self,
-        cell: &mut Cell,
-        point: &Point,
-        kind: TrialKind,
-        method: Method,
-        number: u32,
-        label: &str,
-        dir: &mut RunDir,
-        progress: &mut dyn Progress,
-    ) -> Result<(f64, Option<TrialRecord>), Ended> {
+    /// One trial that is in no figure: how long it took, in seconds.
+    fn warm_up(&self, hands: &mut Hands<'_>, point: &Point, trial: Trial) -> Result<f64, Ended> {
+        let spec = self.begin(hands, point, trial)?;
+        let mut nowhere = Discard::new(|tokens| hands.progress.tokens(tokens));
+        let summary = hands.cell.trial(&spec, self.plan.trial_within, &mut nowhere)?;
+        Ok(summary.seconds())
+    }
+
+    /// One trial that is in the figures.
+    fn timed(&self, hands: &mut Hands<'_>, point: &Point, trial: Trial) -> Result<TrialRecord, Ended> {
+        let spec = self.begin(hands, point, trial)?;
+        let Trial { method, number, .. } = trial;
+        let tables = hands.dir.trial_tables(point.number, number, method);
+        let mut tables = tables.with_progress(|tokens| hands.progress.tokens(tokens));
+        let summary = hands.cell.trial(&spec, self.plan.trial_within, &mut tables)?;
+        let figures = tables.finish(&summary)?;
+        tracing::debug!(
+            point = point.number,
+            trial = number,
+            seconds = summary.seconds(),
+            harness_ns = summary.harness_ns,
+            engine_calls = summary.engine_calls,
+            "a trial ended"
+        );
+        Ok(TrialRecord { trial: number, method, summary, figures })
+    }
+
+    /// Says that a trial begins, unless the run is to end.
+    fn begin(&self, hands: &mut Hands<'_>, point: &Point, trial: Trial) -> Result<TrialSpec, Ended> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Ended::Interrupted);
         }
-        let workload = self.workload(point, kind, number);
-        progress.trial(label, (workload.output.mean() * f64::from(workload.requests)) as u64);
-        let spec = TrialSpec { trial: number, kind, method, load: point.load, workload };
-        let within = self.plan.trial_within;
-        match kind {
-            TrialKind::Warmup => {
-                let mut nowhere = Discard::new(|tokens| progress.tokens(tokens));
-                let summary = cell.trial(&spec, within, &mut nowhere)?;
-                Ok((summary.seconds(), None))
-            }
-            TrialKind::Timed => {
-                let mut tables =
-                    dir.trial_tables(point.number, number, method).with_progress(|tokens| progress.tokens(tokens));
-                let summary = cell.trial(&spec, within, &mut tables)?;
-                let figures = tables.finish(&summary)?;
-                Ok((summary.seconds(), Some(TrialRecord { trial: number, method, summary, figures })))
-            }
-        }
+        let Trial { kind, method, ordinal, number } = trial;
+        let workload = self.workload(point, kind, method, ordinal);
+        let what = match (kind, method == point.load.method()) {
+            (TrialKind::Warmup, true) => "warm-up",
+            (TrialKind::Warmup, false) => "latency warm-up",
+            (TrialKind::Timed, true) => "trial",
+            (TrialKind::Timed, false) => "latency trial",
+        };
+        let expected = (workload.output.mean() * f64::from(workload.requests)) as u64;
+        hands.progress.trial(&format!("{what} {}", ordinal + 1), expected);
+        Ok(TrialSpec { trial: number, kind, method, load: point.load, workload })
     }
-}
-
-/// A point's name for a person: its engine and what the plan varies.
-pub(super) fn label(point: &Point) -> String {
-    let axes: Vec<String> = point.axes.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    if axes.is_empty() { point.engine.id.clone() } else { format!("{} {}", point.engine.id, axes.join(" ")) }
 }
 
 /// How a point ended, in one line.
 pub(super) fn outcome_line(record: &PointRecord) -> String {
-    let label = label(&record.point);
+    let label = record.point.label();
     match &record.outcome {
         PointStatus::Failed(failure) => format!("{label}: FAILED: {}", failure.reason),
         PointStatus::Ok => {
