@@ -49,9 +49,13 @@ fn every_flag_of_run_is_an_environment_variable_too() {
     assert!(flags.len() > 25, "{flags:?}");
     // A value that no flag can take: each variable must be noticed.
     for flag in flags {
-        let variable = format!("TACHO_{}", flag.replace('-', "_").to_uppercase());
-        // Two are given as flags, which win; two take any text.
-        let unnoticed = ["engine", "dry-run", "out", "model"].contains(&flag);
+        // TACHO_PYTHON is what cells are built against.
+        let variable = match flag {
+            "python" => "TACHO_PYTHON_ENV".to_owned(),
+            _ => format!("TACHO_{}", flag.replace('-', "_").to_uppercase()),
+        };
+        // Two are given as flags, which win; three take any text.
+        let unnoticed = ["engine", "dry-run", "out", "model", "python"].contains(&flag);
         let mut command = tacho(&["run", "--engine", "sim", "--dry-run"]);
         let output = command.env(&variable, "=?").output().unwrap();
         assert_eq!(output.status.success(), unnoticed, "{variable}: {output:?}");
@@ -171,7 +175,7 @@ fn lists_name_plans_and_engines() {
     assert!(stdout(&mut tacho(&["plans", "quick"])).contains("[axes]"));
     // A folder without cells: what is absent says how to build it.
     let engines = stdout(&mut tacho(&["engines"]));
-    assert!(engines.contains("sim") && engines.contains("tacho itself") && engines.contains("present"), "{engines}");
+    assert!(engines.contains("sim") && engines.contains("tacho itself") && engines.contains("ready"), "{engines}");
     let json: serde_json::Value = serde_json::from_str(&stdout(&mut tacho(&["engines", "--json"]))).unwrap();
     let sim = json.as_array().unwrap().iter().find(|engine| engine["id"] == "sim").unwrap();
     assert_eq!(sim["options"]["step_base_us"]["default"], 200.0);

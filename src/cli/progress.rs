@@ -2,7 +2,7 @@
 use std::{
     io::{self, IsTerminal, Write},
     sync::OnceLock,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -97,6 +97,9 @@ struct Bars {
     now: ProgressBar,
     label: String,
     rate: String,
+    /// When the trial that runs began, and how long the point's one before it took.
+    began: Option<Instant>,
+    last: Option<Duration>,
 }
 
 impl Default for Bars {
@@ -106,7 +109,7 @@ impl Default for Bars {
         let _ = ON_SCREEN.set(all.clone());
         points.set_style(style("{bar:24} {pos}/{len} points  {elapsed} gone, {eta} left  {msg}"));
         let now = all.add(ProgressBar::new(0));
-        Self { all, points, now, label: String::new(), rate: String::new() }
+        Self { all, points, now, label: String::new(), rate: String::new(), began: None, last: None }
     }
 }
 
@@ -127,14 +130,19 @@ impl Progress for Bars {
         self.now.set_style(style("{spinner} {msg}"));
         self.now.set_message("loading".to_owned());
         self.rate.clear();
+        (self.began, self.last) = (None, None);
     }
 
     fn trial(&mut self, label: &str, expected_output_tokens: u64) {
         label.clone_into(&mut self.label);
+        self.last = self.began.map(|began| began.elapsed());
+        // Loading, which expects no tokens, says nothing of how long a trial takes.
+        self.began = (expected_output_tokens > 0).then(Instant::now);
         self.now.reset();
         self.now.set_length(expected_output_tokens);
         // Until the first count comes in, and a generate call gives none, there is only time to show.
-        self.now.set_style(style("{spinner} {msg}  {elapsed}"));
+        let about = self.last.map(|last| format!(" of about {:.0} s", last.as_secs_f64().max(1.0)));
+        self.now.set_style(style(&format!("{{spinner}} {{msg}}  {{elapsed}}{}", about.unwrap_or_default())));
         self.now.set_message(format!("{label}  {}", self.rate));
     }
 

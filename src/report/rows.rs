@@ -1,6 +1,7 @@
 //! The rows that the terminal's table and the report share.
 use super::text::{MISSING, number, number_or_missing, one_line};
 use crate::{
+    cell::protocol::Method,
     metrics::definitions::{STATISTICS, Value, metric},
     results::{PointRecord, PointStatus, Summary},
 };
@@ -18,9 +19,10 @@ pub(super) struct Rows {
 }
 
 /// The latencies shown: metric, statistic, heading.
-const LATENCIES: [(&str, &str, &str); 4] = [
+const LATENCIES: [(&str, &str, &str); 5] = [
     ("ttft", "p50", "TTFT p50 ms"),
     ("ttft", "p99", "TTFT p99 ms"),
+    ("itl", "p99", "ITL p99 ms"),
     ("tpot", "p50", "TPOT p50 ms"),
     ("e2e", "p50", "E2E p50 ms"),
 ];
@@ -47,7 +49,11 @@ fn row(record: &PointRecord, axes: &[String]) -> Vec<String> {
     cells.push(summary.interval().map_or(MISSING.to_owned(), |i| format!("{} … {}", number(i.low), number(i.high))));
     cells.extend(LATENCIES.iter().map(|(name, suffix, _)| number_or_missing(latency(&summary, name, suffix))));
     let throughput_trials = summary.throughput.as_ref().map_or(0, |throughput| throughput.trials);
-    cells.push(format!("{throughput_trials} + {}", summary.latency_trials));
+    cells.push(match record.point.load.method() {
+        Method::Generate => format!("{throughput_trials} + {}", summary.latency_trials),
+        // One door: its trials give throughput and latencies.
+        Method::Steps => throughput_trials.to_string(),
+    });
     cells.push(status(&summary));
     cells
 }
@@ -88,6 +94,7 @@ fn status(summary: &Summary) -> String {
             }
             if !summary.reached_target() {
                 notes.push(match summary.interval().and_then(|interval| interval.relative_half_width()) {
+                    Some(width) if width > 0.5 => "interval as wide as the figure: not usable".to_owned(),
                     Some(width) => format!("interval ±{:.1} %", width * 100.0),
                     None => "no interval".to_owned(),
                 });

@@ -42,8 +42,8 @@ impl Journal {
         Ok(Self { path: path.to_owned(), file, length: 0 })
     }
 
-    /// Opens a journal and reads it. A last line without an end, or one that is not readable, was being written when the
-    /// run stopped: it is cut off. Anything else unreadable is an error.
+    /// Opens a journal and reads it. A last line without an end was being written when the run stopped: it is cut off.
+    /// Anything else unreadable is an error.
     pub(super) fn open(path: &Path) -> Result<(Self, Contents), ResultsError> {
         let mut file =
             File::options().create(true).read(true).append(true).open(path).map_err(ResultsError::io(path, "open"))?;
@@ -52,7 +52,6 @@ impl Journal {
         let mut entries = Vec::new();
         let (mut good, mut torn) = (0, None);
         for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-            let last = good + line.len() == bytes.len();
             let whole = line.last() == Some(&b'\n');
             match serde_json::from_slice::<Entry>(line) {
                 Ok(entry) if whole => {
@@ -61,7 +60,7 @@ impl Journal {
                 }
                 // Only the last line can lack its end.
                 Ok(_) => torn = Some(String::from_utf8_lossy(line).into_owned()),
-                Err(_) if last => torn = Some(String::from_utf8_lossy(line).trim_end().to_owned()),
+                Err(_) if !whole => torn = Some(String::from_utf8_lossy(line).into_owned()),
                 Err(error) => {
                     let why = error.to_string();
                     return Err(ResultsError::Journal { path: path.to_owned(), line: index + 1, why });

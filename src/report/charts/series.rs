@@ -5,7 +5,7 @@ use crate::{
         rows::{axis_names, engine_name},
         text::{one_line, shorten},
     },
-    results::{PointRecord, Summary},
+    results::{PointRecord, PointStatus, Summary},
 };
 
 /// A point of a line.
@@ -40,6 +40,8 @@ impl Figure {
     pub(super) fn of(records: &[PointRecord]) -> Option<Self> {
         let measured: Vec<(&PointRecord, Dot)> = records
             .iter()
+            // What a point gave before it failed is not what it was asked for.
+            .filter(|record| matches!(record.outcome, PointStatus::Ok))
             .filter_map(|record| {
                 let summary = Summary::of(record);
                 let interval = summary.interval().map(|interval| (interval.low, interval.high));
