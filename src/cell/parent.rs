@@ -149,7 +149,7 @@ impl Cell {
             .process_group(0)
             .spawn()
             .map_err(failed)?;
-        let (sender, frames) = mpsc::sync_channel(16);
+        let (sender, frames) = mpsc::sync_channel(4);
         let stdin = child.stdin.take();
         if let Some(output) = child.stdout.take() {
             std::thread::spawn(move || {

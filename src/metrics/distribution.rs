@@ -4,8 +4,8 @@ use hdrhistogram::Histogram;
 use super::moments::Moments;
 use crate::results::Quantiles;
 
-/// Values up to this many are kept and the percentiles are exact (8 MiB); beyond, they are counted in a histogram.
-pub const EXACT_UP_TO: usize = 1 << 20;
+/// Values up to this many are kept and the percentiles are exact (2 MiB); beyond, they are counted in a histogram.
+pub const EXACT_UP_TO: usize = 1 << 18;
 /// Significant decimal digits of the histogram: its buckets are at most 1/1024 of their value wide, so that a bucket's
 /// middle is within 1/2048 of any value in it.
 const DIGITS: u8 = 3;
