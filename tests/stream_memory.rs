@@ -22,7 +22,8 @@ fn a_million_requests_of_sixteen_tokens_fit_in_64_mib() {
         let summary = summary(1_000_000, 16_000_000);
         let figures = tables.finish(&summary).unwrap();
         assert_eq!(figures.itl.unwrap().n, 15_000_000);
-        assert_eq!(figures.ttft.unwrap().error, 0.0);
+        let ttft = figures.ttft.unwrap();
+        assert!(ttft.n == 1_000_000 && ttft.error <= tacho::metrics::HISTOGRAM_ERROR, "{ttft:?}");
         let mut record = point();
         record.trials.push(TrialRecord { trial: 0, method: Method::Steps, summary, figures });
         run.point_done(record.clone()).unwrap();

@@ -25,18 +25,16 @@ def interval(values, level=0.95):
 
 def main():
     folder, rounds, steps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    batches = [int(batch) for batch in sys.argv[4].split(",")]
     rates = {}
     for number in range(1, rounds + 1):
-        # The first row warms up.
-        peer = [json.loads(line) for line in (folder / f"peer.{number}").read_text().splitlines()][1:]
-        tacho = json.loads((folder / f"tacho.{number}" / "points.json").read_text())
-        if [row["pl"] for row in peer] != [row["batch"] for row in tacho]:
-            sys.exit(f"round {number}: the peer answered batches {[row['pl'] for row in peer]}, Tacho others")
-        for theirs, ours in zip(peer, tacho):
-            tokens = steps * ours["batch"]
-            rates.setdefault(ours["batch"], []).append(
-                (tokens / ours["seconds"], tokens / (theirs["t_pp"] + theirs["t_tg"]))
-            )
+        peer = [json.loads(line) for line in (folder / f"peer.{number}").read_text().splitlines()]
+        for batch, theirs in zip(batches, peer, strict=True):
+            [ours] = json.loads((folder / f"tacho.{number}.{batch}").read_text())
+            if theirs["pl"] != batch or ours["batch"] != batch or ours["status"] != "ok":
+                sys.exit(f"round {number}, batch {batch}: the peer answered {theirs}, Tacho {ours}")
+            tokens = steps * batch
+            rates.setdefault(batch, []).append((tokens / ours["seconds"], tokens / (theirs["t_pp"] + theirs["t_tg"])))
     print(f"output tokens/s of total time (prompt and decode), median of {rounds} rounds")
     print(f"{'batch':>5} {'tacho':>9} {'batched-bench':>14} {'ratio':>7}  95 % interval of the median ratio")
     for batch, pairs in rates.items():
