@@ -3,13 +3,17 @@ use std::fmt::Write;
 
 use super::{
     charts::THROUGHPUT_SVG,
-    rows::{engine_name, rows},
-    text::{MISSING, code_block, escape, gib, seconds, shell},
+    rows::{Rows, engine_name, more_rows, rows, unusable},
+    text::{MISSING, code_block, escape, gib, number, seconds, shell},
 };
 use crate::{
+    cell::protocol::Method,
     metrics::definitions::{METRICS, PERCENTILES},
-    results::{PointRecord, PointStatus, RunInfo, Summary},
+    results::{EngineRecord, PointRecord, PointStatus, RunInfo, Summary},
 };
+
+/// Fewer trials than this say nothing of how latencies vary between trials.
+const FEW_LATENCY_TRIALS: u64 = 3;
 
 /// The report of a run, finished or not.
 pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
@@ -25,8 +29,8 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     machine(&mut text, info);
     engines(&mut text, info);
     figures(&mut text, records);
-    meaning(&mut text);
     caveats(&mut text, info, records);
+    meaning(&mut text);
     reproduce(&mut text, info);
     text
 }
@@ -68,15 +72,22 @@ fn engines(text: &mut String, info: &RunInfo) {
         return;
     }
     text.push_str("## Engines\n\n");
-    text.push_str("| configuration | version | boundary | scheduler | device | compile mode | model | weights | KV tokens | loaded in |\n");
+    text.push_str("| engine | version | boundary | scheduler | device | compile mode | model | weights | KV tokens | loaded in |\n");
     text.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
+    let mut options = Vec::new();
     for (label, record) in &info.engines {
         let engine = &record.info;
+        // Options can be as long as a page is wide: they stand below, under the engine's number.
+        let (mut name, asked) = without_options(label, record);
+        if !asked.is_empty() {
+            options.push(asked);
+            name = format!("{name} ({})", options.len());
+        }
         let optional = |value: &Option<String>| value.as_deref().map_or(MISSING.to_owned(), escape);
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            escape(label),
+            escape(&name),
             escape(&engine.version),
             engine.boundary.as_str(),
             engine.scheduler.as_str(),
@@ -89,6 +100,16 @@ fn engines(text: &mut String, info: &RunInfo) {
         );
     }
     text.push('\n');
+    for (index, asked) in options.iter().enumerate() {
+        let _ = writeln!(text, "Options of ({}):\n\n{}", index + 1, code_block(asked));
+    }
+}
+
+/// A configuration's name without its options, and those, one a line.
+fn without_options(label: &str, record: &EngineRecord) -> (String, Vec<String>) {
+    let asked: Vec<String> = record.asked.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let name = label.strip_suffix(&asked.join(" ")).unwrap_or(label).trim_end();
+    (name.to_owned(), asked)
 }
 
 fn figures(text: &mut String, records: &[PointRecord]) {
@@ -97,7 +118,21 @@ fn figures(text: &mut String, records: &[PointRecord]) {
         text.push_str("No point has been finished.\n\n");
         return;
     }
-    let content = rows(records);
+    table(text, &rows(records));
+    text.push_str("\nTrials: timed trials for throughput + step-loop trials for latency.");
+    if records.iter().any(|record| record.point.load.method() == Method::Steps) {
+        text.push_str(" In closed loops one number: the same trials give both.");
+    }
+    text.push_str("\n\n");
+    if super::charts::has_figures(records) {
+        let _ = writeln!(text, "![Output token throughput]({THROUGHPUT_SVG})\n");
+    }
+    text.push_str("Further figures; all of them, with every percentile, are in `summary.csv`:\n\n");
+    table(text, &more_rows(records));
+    text.push('\n');
+}
+
+fn table(text: &mut String, content: &Rows) {
     let headings: Vec<String> = content.headings.iter().map(|heading| escape(&heading.text)).collect();
     let rules: Vec<&str> =
         content.headings.iter().map(|heading| if heading.numeric { "---:" } else { "---" }).collect();
@@ -105,10 +140,6 @@ fn figures(text: &mut String, records: &[PointRecord]) {
     for row in &content.rows {
         let cells: Vec<String> = row.iter().map(|cell| escape(cell)).collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));
-    }
-    text.push_str("\nTrials: timed trials for throughput + step-loop trials for latency.\n\n");
-    if super::charts::has_figures(records) {
-        let _ = writeln!(text, "![Output token throughput]({THROUGHPUT_SVG})\n");
     }
 }
 
@@ -119,7 +150,8 @@ fn meaning(text: &mut String) {
          (in closed loops, one step-loop trial). The interval is an order-statistic interval that covers that median with\n\
          at least 95 %, whatever the distribution; it is over trials, never over requests of one trial, and needs 6 trials.\n\
          Trials go on until it is within the plan's target, so that its true coverage is somewhat lower. Latencies come\n\
-         from step-loop trials of their own and are medians over those. Warm-up trials are in no figure.\n\n",
+         from step-loop trials (in closed loops, from those of the throughput; else from trials of their own) and are\n\
+         medians over those. Warm-up trials are in no figure.\n\n",
     );
     for metric in METRICS {
         let _ = writeln!(
@@ -138,6 +170,7 @@ fn caveats(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
     for record in records {
         point_caveats(text, record);
     }
+    few_latency_trials(text, records);
     if info.tacho.git_commit.ends_with("-dirty") {
         text.push_str("- This tacho was built from a tree with uncommitted changes.\n");
     }
@@ -149,6 +182,9 @@ fn caveats(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
     if !info.resumed_at.is_empty() {
         let _ = writeln!(text, "- The run was resumed at {}.", escape(&info.resumed_at.join(", ")));
     }
+    for note in &info.resume_notes {
+        let _ = writeln!(text, "- Not as at the start when the run was resumed: {}.", escape(note));
+    }
     let planned = info.plan.get("points").and_then(|points| points.as_array()).map_or(0, Vec::len);
     if planned > records.len() {
         let _ = writeln!(text, "- The run is not complete: {} of {planned} points are here.", records.len());
@@ -159,6 +195,24 @@ fn caveats(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
         );
     }
     text.push('\n');
+}
+
+/// One line for all points whose latencies have no spread to speak of.
+fn few_latency_trials(text: &mut String, records: &[PointRecord]) {
+    let few: Vec<String> = records
+        .iter()
+        .filter(|record| (1..FEW_LATENCY_TRIALS).contains(&Summary::of(record).latency_trials))
+        .map(|record| record.point.number.to_string())
+        .collect();
+    if !few.is_empty() {
+        let _ = writeln!(
+            text,
+            "- Latencies of {} {} come from fewer than {FEW_LATENCY_TRIALS} trials: how much they vary from trial to trial \
+             is not known.",
+            if few.len() == 1 { "point" } else { "points" },
+            few.join(", ")
+        );
+    }
 }
 
 fn point_caveats(text: &mut String, record: &PointRecord) {
@@ -187,6 +241,16 @@ fn point_caveats(text: &mut String, record: &PointRecord) {
             other => other,
         };
         match summary.throughput.as_ref().map(|throughput| &throughput.interval) {
+            Some(Ok(interval)) if unusable(interval) => {
+                let _ = writeln!(
+                    text,
+                    "- **{place}: its throughput is not usable.** Stopped by {} with an interval from {} to {} tokens/s, as \
+                     wide as the figure. Measure it again on a quieter machine or with more or longer trials.",
+                    escape(stopped),
+                    number(interval.low),
+                    number(interval.high)
+                );
+            }
             Some(Ok(interval)) => {
                 let width =
                     interval.relative_half_width().map_or(MISSING.to_owned(), |w| format!("{:.1} %", w * 100.0));
@@ -250,6 +314,30 @@ mod tests {
     fn a_run_without_points_has_a_report() {
         let text = markdown(&testing::info(), &[]);
         assert!(text.contains("No point has been finished.") && text.contains("0 of 4 points"), "{text}");
+    }
+
+    #[test]
+    fn a_figure_that_is_not_usable_is_called_so() {
+        let mut records = testing::records();
+        records[0].trials[0].figures.output_token_throughput *= 6.0;
+        records[0].stopped_by = "max_time".to_owned();
+        let text = markdown(&testing::info(), &records);
+        assert!(text.contains("| NOT USABLE; interval as wide as the figure |"), "{text}");
+        assert!(text.contains("**Point 0, sim (SIMULATED): its throughput is not usable.**"), "{text}");
+        assert!(text.contains("Latencies of point 0 come from fewer than 3 trials"), "{text}");
+    }
+
+    #[test]
+    fn options_stand_below_the_engines() {
+        let mut info = testing::info();
+        let mut record = info.engines.remove("sim").unwrap();
+        record.asked.options.insert("jitter".to_owned(), 0.05.into());
+        info.engines.insert("sim jitter=0.05".to_owned(), record);
+        let text = markdown(&info, &testing::records());
+        assert!(
+            text.contains("| sim (1) |") && text.contains("Options of (1):\n\n```text\njitter=0.05\n```"),
+            "{text}"
+        );
     }
 
     #[test]

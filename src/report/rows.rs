@@ -2,7 +2,10 @@
 use super::text::{MISSING, number, number_or_missing, one_line};
 use crate::{
     cell::protocol::Method,
-    metrics::definitions::{STATISTICS, Value, metric},
+    metrics::{
+        MedianInterval,
+        definitions::{STATISTICS, Value, metric},
+    },
     results::{PointRecord, PointStatus, Summary},
 };
 
@@ -18,22 +21,74 @@ pub(super) struct Rows {
     pub(super) rows: Vec<Vec<String>>,
 }
 
-/// The latencies shown: metric, statistic, heading.
-const LATENCIES: [(&str, &str, &str); 5] = [
+/// A figure shown: metric, statistic (none of a rate), heading.
+type Shown = (&'static str, &'static str, &'static str);
+
+/// The latencies beside the throughput.
+const LATENCIES: [Shown; 4] = [
     ("ttft", "p50", "TTFT p50 ms"),
     ("ttft", "p99", "TTFT p99 ms"),
-    ("itl", "p99", "ITL p99 ms"),
     ("tpot", "p50", "TPOT p50 ms"),
     ("e2e", "p50", "E2E p50 ms"),
 ];
 
+/// What a page has room for and a terminal has not.
+const MORE: [Shown; 7] = [
+    ("request_throughput", "", "requests/s"),
+    ("input_token_throughput", "", "input tok/s"),
+    ("total_token_throughput", "", "total tok/s"),
+    ("itl", "p50", "ITL p50 ms"),
+    ("itl", "p99", "ITL p99 ms"),
+    ("tpot", "p99", "TPOT p99 ms"),
+    ("e2e", "p99", "E2E p99 ms"),
+];
+
+/// An interval whose farther end is more than this fraction of the median away is as wide as the figure itself.
+const UNUSABLE: f64 = 0.5;
+
+/// Whether the interval is so wide that the median says nothing.
+pub(super) fn unusable(interval: &MedianInterval) -> bool {
+    interval.relative_half_width().is_none_or(|width| width > UNUSABLE)
+}
+
+/// A row a point, with further figures.
+pub(super) fn more_rows(records: &[PointRecord]) -> Rows {
+    let axes = axis_names(records);
+    let mut headings = place_headings(&axes);
+    headings.extend(MORE.iter().map(|(_, _, heading)| numeric(heading)));
+    let row = |record: &PointRecord| {
+        let summary = Summary::of(record);
+        let mut cells = place(record, &axes);
+        cells.extend(MORE.iter().map(|shown| number_or_missing(figure(&summary, shown))));
+        cells
+    };
+    Rows { headings, rows: records.iter().map(row).collect() }
+}
+
+fn numeric(text: &str) -> Heading {
+    Heading { text: text.to_owned(), numeric: true }
+}
+
+fn words(text: &str) -> Heading {
+    Heading { text: text.to_owned(), numeric: false }
+}
+
+fn place_headings(axes: &[String]) -> Vec<Heading> {
+    [numeric("#"), words("engine")].into_iter().chain(axes.iter().map(|name| numeric(name))).collect()
+}
+
+/// The cells that say which point it is.
+fn place(record: &PointRecord, axes: &[String]) -> Vec<String> {
+    let value_of = |name: &String| record.point.axes.iter().find(|(axis, _)| axis == name);
+    let mut cells = vec![record.point.number.to_string(), engine_name(record)];
+    cells.extend(axes.iter().map(|name| value_of(name).map_or(MISSING.to_owned(), |(_, value)| one_line(value))));
+    cells
+}
+
 /// A row a point.
 pub(super) fn rows(records: &[PointRecord]) -> Rows {
     let axes = axis_names(records);
-    let numeric = |text: &str| Heading { text: text.to_owned(), numeric: true };
-    let words = |text: &str| Heading { text: text.to_owned(), numeric: false };
-    let mut headings = vec![numeric("#"), words("engine")];
-    headings.extend(axes.iter().map(|name| numeric(name)));
+    let mut headings = place_headings(&axes);
     headings.extend([numeric("output tok/s"), numeric("95 % interval")]);
     headings.extend(LATENCIES.iter().map(|(_, _, heading)| numeric(heading)));
     headings.extend([numeric("trials"), words("status")]);
@@ -42,12 +97,10 @@ pub(super) fn rows(records: &[PointRecord]) -> Rows {
 
 fn row(record: &PointRecord, axes: &[String]) -> Vec<String> {
     let summary = Summary::of(record);
-    let value_of = |name: &String| record.point.axes.iter().find(|(axis, _)| axis == name);
-    let mut cells = vec![record.point.number.to_string(), engine_name(record)];
-    cells.extend(axes.iter().map(|name| value_of(name).map_or(MISSING.to_owned(), |(_, value)| one_line(value))));
+    let mut cells = place(record, axes);
     cells.push(number_or_missing(summary.throughput.as_ref().map(|throughput| throughput.median)));
     cells.push(summary.interval().map_or(MISSING.to_owned(), |i| format!("{} … {}", number(i.low), number(i.high))));
-    cells.extend(LATENCIES.iter().map(|(name, suffix, _)| number_or_missing(latency(&summary, name, suffix))));
+    cells.extend(LATENCIES.iter().map(|shown| number_or_missing(figure(&summary, shown))));
     let throughput_trials = summary.throughput.as_ref().map_or(0, |throughput| throughput.trials);
     cells.push(match record.point.load.method() {
         Method::Generate => format!("{throughput_trials} + {}", summary.latency_trials),
@@ -58,11 +111,13 @@ fn row(record: &PointRecord, axes: &[String]) -> Vec<String> {
     cells
 }
 
-fn latency(summary: &Summary, name: &str, suffix: &str) -> Option<f64> {
-    let (_, _, statistic) = STATISTICS.iter().find(|(known, _, _)| *known == suffix)?;
+fn figure(summary: &Summary, (name, suffix, _): &Shown) -> Option<f64> {
     match metric(name)?.value {
-        Value::Latency(get) => summary.latency(|trial| get(&trial.figures), *statistic),
-        Value::Rate(_) => None,
+        Value::Latency(get) => {
+            let (_, _, statistic) = STATISTICS.iter().find(|(known, _, _)| known == suffix)?;
+            summary.latency(|trial| get(&trial.figures), *statistic)
+        }
+        Value::Rate(get) => summary.rate(|trial| get(&trial.figures)),
     }
 }
 
@@ -89,17 +144,23 @@ fn status(summary: &Summary) -> String {
         PointStatus::Failed(failure) => format!("FAILED: {}", one_line(&failure.reason)),
         PointStatus::Ok => {
             let mut notes = Vec::new();
+            let mut verdict = "ok";
             if !summary.record.warmup_steady {
                 notes.push("warm-up not steady".to_owned());
             }
             if !summary.reached_target() {
-                notes.push(match summary.interval().and_then(|interval| interval.relative_half_width()) {
-                    Some(width) if width > 0.5 => "interval as wide as the figure: not usable".to_owned(),
-                    Some(width) => format!("interval ±{:.1} %", width * 100.0),
-                    None => "no interval".to_owned(),
-                });
+                notes.push(
+                    match summary.interval().map(|interval| (unusable(interval), interval.relative_half_width())) {
+                        Some((false, Some(width))) => format!("interval ±{:.1} %", width * 100.0),
+                        Some(_) => {
+                            verdict = "NOT USABLE";
+                            "interval as wide as the figure".to_owned()
+                        }
+                        None => "no interval".to_owned(),
+                    },
+                );
             }
-            if notes.is_empty() { "ok".to_owned() } else { format!("ok; {}", notes.join(", ")) }
+            if notes.is_empty() { verdict.to_owned() } else { format!("{verdict}; {}", notes.join(", ")) }
         }
     }
 }

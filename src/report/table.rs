@@ -1,11 +1,13 @@
 //! The table at the end of a run.
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, Width, presets};
 
 use super::{rows::rows, text::shorten};
 use crate::results::PointRecord;
 
 /// The longest status shown; the report has all of it.
 const STATUS_CHARS: usize = 60;
+/// The status is the last column, and the one that is broken into lines: with one axis, a table fits 120 characters.
+const STATUS_WIDTH: u16 = 26;
 
 /// A table with a row a point: its axes, output throughput with its interval, latencies, trials (throughput + latency)
 /// and status. A stand-in for an engine is named as simulated.
@@ -16,10 +18,17 @@ pub fn terminal_table(records: &[PointRecord]) -> String {
     let aligned = |text: &str, numeric: bool| {
         Cell::new(text).set_alignment(if numeric { CellAlignment::Right } else { CellAlignment::Left })
     };
-    table.set_header(content.headings.iter().map(|heading| aligned(&heading.text, heading.numeric)));
+    // A word a line: headings are wider than figures.
+    table.set_header(content.headings.iter().map(|heading| {
+        let text = heading.text.replace(' ', "\n").replace("95\n%", "95 %");
+        aligned(&text, heading.numeric)
+    }));
     for row in &content.rows {
         let cells = row.iter().zip(&content.headings);
         table.add_row(cells.map(|(text, heading)| aligned(&shorten(text, STATUS_CHARS), heading.numeric)));
+    }
+    if let Some(status) = table.column_iter_mut().last() {
+        status.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(STATUS_WIDTH)));
     }
     table.to_string()
 }
@@ -36,6 +45,20 @@ mod tests {
 
     #[test]
     fn no_points_are_a_header() {
-        assert!(terminal_table(&[]).contains("output tok/s"));
+        assert!(terminal_table(&[]).contains("tok/s"));
+    }
+
+    #[test]
+    fn a_table_with_one_axis_fits_a_terminal() {
+        let mut records = testing::sweep();
+        records.retain(|record| record.point.engine.id == "llama.cpp");
+        for record in &mut records {
+            record.point.axes.truncate(1);
+            record.warmup_steady = false;
+            record.stopped_by = "max_time".to_owned();
+        }
+        let table = terminal_table(&records);
+        let widest = table.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= 120 && table.contains("not steady"), "{widest}\n{table}");
     }
 }

@@ -15,7 +15,9 @@ use super::{
     journal::{Entry, Journal},
     merge,
     parts::{PointParts, remove},
-    points, run_info, summary,
+    points, run_info,
+    run_info::{Host, Provenance},
+    summary,
 };
 use crate::{cell::protocol::Method, report};
 
@@ -41,7 +43,7 @@ pub struct RunDir {
 pub struct Resumed {
     /// The outcomes of the journal, in order of their points; of a point that was run twice, the later one.
     pub records: Vec<PointRecord>,
-    /// What was mended on the way, for a person.
+    /// What was mended on the way, and what of the machine and the program has changed, for a person.
     pub notes: Vec<String>,
 }
 
@@ -90,7 +92,14 @@ impl RunDir {
     /// [`ResultsError::Locked`] while another process writes to it, [`ResultsError::Journal`] when a line other than a
     /// torn last one is damaged.
     pub fn resume(dir: &Path) -> Result<(Self, Resumed), ResultsError> {
-        let (mut run, resumed) = Self::reopen(dir)?;
+        let (mut run, mut resumed) = Self::reopen(dir)?;
+        let differences = run.info.differences(&Host::read(), &Provenance::of_this_program());
+        resumed.notes.extend(differences.iter().cloned());
+        for difference in differences {
+            if !run.info.resume_notes.contains(&difference) {
+                run.info.resume_notes.push(difference);
+            }
+        }
         run.info.resumed_at.push(run_info::rfc3339(SystemTime::now()));
         replace(&dir.join(RUN), &json(&run.info))?;
         Ok((run, resumed))

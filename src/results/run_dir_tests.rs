@@ -101,7 +101,9 @@ fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a dyn Array {
 }
 
 fn new_run(dir: &Path) -> RunDir {
-    RunDir::create(dir, &testing::info()).unwrap()
+    // Of this machine, or every resumption would be one on another.
+    let info = RunInfo { host: Host::read(), tacho: Provenance::of_this_program(), ..testing::info() };
+    RunDir::create(dir, &info).unwrap()
 }
 
 #[test]
@@ -227,6 +229,32 @@ fn a_damaged_journal_names_its_line() {
     fs::write(&journal, text.replacen("\"record\"", "\"rekord\"", 1)).unwrap();
     let error = RunDir::resume(&dir).err().unwrap();
     assert!(matches!(error, ResultsError::Journal { line: 1, .. }), "{error}");
+    // The last line too, when it is whole: nothing that was written to its end is cut off.
+    let at = text.rfind("\"record\"").unwrap();
+    let damaged = format!("{}\"rekord\"{}", &text[..at], &text[at + 8..]);
+    fs::write(&journal, &damaged).unwrap();
+    let error = RunDir::resume(&dir).err().unwrap();
+    assert!(matches!(error, ResultsError::Journal { line: 2, .. }), "{error}");
+    assert_eq!(fs::read_to_string(&journal).unwrap(), damaged);
+}
+
+#[test]
+fn a_run_resumed_on_another_machine_or_build_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("run");
+    drop(RunDir::create(&dir, &testing::info()).unwrap());
+    let (run, resumed) = RunDir::resume(&dir).unwrap();
+    let notes = resumed.notes.join("\n");
+    assert!(notes.contains("the processor was Some CPU @ 3.0GHz") && notes.contains(crate::BUILD_HASH), "{notes}");
+    assert_eq!(run.info().resume_notes, resumed.notes);
+    drop(run);
+    // Once in run.json, however often it is resumed there.
+    let (run, again) = RunDir::resume(&dir).unwrap();
+    assert_eq!((&run.info().resume_notes, &again.notes), (&resumed.notes, &resumed.notes));
+    assert!(
+        report::markdown(run.info(), &[])
+            .contains("Not as at the start when the run was resumed: the processor was Some CPU")
+    );
 }
 
 #[test]

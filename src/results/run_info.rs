@@ -41,6 +41,9 @@ pub struct RunInfo {
     /// When the run was resumed, RFC 3339, UTC.
     #[serde(default)]
     pub resumed_at: Vec<String>,
+    /// What was not as at the start when the run was resumed, for a person.
+    #[serde(default)]
+    pub resume_notes: Vec<String>,
 }
 
 /// What built the program.
@@ -98,12 +101,7 @@ impl RunInfo {
             run_id: run_id(now),
             started_at: rfc3339(now),
             command,
-            tacho: Provenance {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                git_commit: crate::GIT_COMMIT.to_owned(),
-                rustc: crate::RUSTC_VERSION.to_owned(),
-                build_hash: crate::BUILD_HASH.to_owned(),
-            },
+            tacho: Provenance::of_this_program(),
             host: Host::read(),
             environment: environment(
                 std::env::vars_os()
@@ -112,6 +110,42 @@ impl RunInfo {
             plan,
             engines: BTreeMap::new(),
             resumed_at: Vec::new(),
+            resume_notes: Vec::new(),
+        }
+    }
+
+    /// What of the machine and the program is not as it was when the run was started, a sentence each. Figures of a run
+    /// that is resumed there may not compare.
+    pub(super) fn differences(&self, host: &Host, tacho: &Provenance) -> Vec<String> {
+        let cores = |host: &Host| host.cores.map(|n| n.to_string());
+        let build =
+            |tacho: &Provenance| Some(format!("{} {} (sources {})", tacho.version, tacho.git_commit, tacho.build_hash));
+        let pairs = [
+            ("the processor", self.host.cpu_model.clone(), host.cpu_model.clone()),
+            ("the number of cores", cores(&self.host), cores(host)),
+            ("the kernel", self.host.kernel.clone(), host.kernel.clone()),
+            ("the build of tacho", build(&self.tacho), build(tacho)),
+        ];
+        let told = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+        pairs
+            .into_iter()
+            .filter(|(_, was, is)| was != is)
+            .map(|(what, was, is)| {
+                let (was, is) = (told(was), told(is));
+                format!("{what} was {was} when the run was started and is {is} now: points of before and after may not compare")
+            })
+            .collect()
+    }
+}
+
+impl Provenance {
+    /// What built this program.
+    pub fn of_this_program() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            git_commit: crate::GIT_COMMIT.to_owned(),
+            rustc: crate::RUSTC_VERSION.to_owned(),
+            build_hash: crate::BUILD_HASH.to_owned(),
         }
     }
 }

@@ -36,7 +36,8 @@ pub struct Summary {
     pub record: PointRecord,
     /// None without a timed trial.
     pub throughput: Option<ThroughputSummary>,
-    /// Step-loop trials: where latencies come from.
+    /// Step-loop trials that were run for latencies alone: none where the throughput trials are step-loop trials and
+    /// give both.
     pub latency_trials: u64,
 }
 
@@ -44,8 +45,11 @@ impl Summary {
     /// Sums up a point.
     pub fn of(record: &PointRecord) -> Self {
         let trials_of = |method: Method| record.trials.iter().filter(move |trial| trial.method == method);
-        let latency_trials = trials_of(Method::Steps).count() as u64;
-        let method = if trials_of(Method::Generate).next().is_some() { Method::Generate } else { Method::Steps };
+        let latency_trials = match record.point.load.method() {
+            Method::Generate => trials_of(Method::Steps).count() as u64,
+            Method::Steps => 0,
+        };
+        let method = record.point.load.method();
         let rates: Vec<f64> = trials_of(method).map(|trial| trial.figures.output_token_throughput).collect();
         let throughput = median(&rates).map(|median| ThroughputSummary {
             method,
@@ -177,9 +181,13 @@ fn interval() -> Vec<CellColumn<Row>> {
         required("throughput_trials", Kind::U64, "", "timed trials that throughput is over", |r: &Row| {
             r.summary.throughput.as_ref().map_or(0, |throughput| throughput.trials)
         }),
-        required("latency_trials", Kind::U64, "", "`steps` trials that latencies are over", |r: &Row| {
-            r.summary.latency_trials
-        }),
+        required(
+            "latency_trials",
+            Kind::U64,
+            "",
+            "`steps` trials for latencies alone; 0 in `closed`, where throughput's trials give them",
+            |r: &Row| r.summary.latency_trials,
+        ),
         end("output_token_throughput_low", "tokens/s", "lower end of the median's interval", |i| Some(i.low)),
         end("output_token_throughput_high", "tokens/s", "upper end of the median's interval", |i| Some(i.high)),
         end(
@@ -209,4 +217,29 @@ pub(super) fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Resu
     write_csv(&paths[0], &columns, &rows)?;
     write_json(&paths[1], &columns, &rows)?;
     Ok(paths.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cell::protocol::Load, results::testing};
+
+    #[test]
+    fn trials_of_a_closed_loop_are_counted_once() {
+        let mut record = testing::point(0, "sim", &[]);
+        record.point.load = Load::Closed { concurrency: 4 };
+        record.trials.extend((0..6).map(|n| testing::trial(n, Method::Steps, 1000.0)));
+        let summary = Summary::of(&record);
+        assert_eq!(summary.throughput.as_ref().map(|throughput| throughput.trials), Some(6));
+        assert_eq!(summary.latency_trials, 0);
+        assert_eq!(summary.latency(|trial| trial.figures.ttft.as_ref(), |q| Some(q.p50)), Some(40.0));
+    }
+
+    #[test]
+    fn a_step_loop_trial_is_no_throughput_of_an_offline_point() {
+        let mut record = testing::point(0, "sim", &[]);
+        record.trials.push(testing::trial(0, Method::Steps, 1000.0));
+        let summary = Summary::of(&record);
+        assert_eq!((summary.throughput, summary.latency_trials), (None, 1));
+    }
 }

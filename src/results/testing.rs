@@ -48,6 +48,7 @@ pub(crate) fn info() -> RunInfo {
             EngineRecord { asked, info: engine, load_ns: 1_234_567, model_digest: None },
         )]),
         resumed_at: Vec::new(),
+        resume_notes: Vec::new(),
     }
 }
 

@@ -86,8 +86,13 @@ impl Ranged for Axis {
 
 impl plotters::coord::ranged1d::ValueFormatter<f64> for Axis {
     fn format_ext(&self, value: &f64) -> String {
-        if value.fract() == 0.0 { format!("{value:.0}") } else { number(*value) }
+        tick(*value)
     }
+}
+
+/// A tick's label: whole numbers without a fraction.
+fn tick(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { number(value) }
 }
 
 /// The chart.
@@ -141,18 +146,23 @@ fn draw(root: &Area<'_>, figure: &Figure) -> Drawn {
         .y_desc("output tokens/s (median of trials)")
         .x_labels(TICKS)
         .y_labels(8)
-        .y_label_formatter(&|value| number(*value))
+        .y_label_formatter(&|value| tick(*value))
         .label_style(font(13, &INK))
         .axis_desc_style(font(14, &INK))
         .draw()?;
     for (index, line) in figure.lines.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        chart.draw_series(LineSeries::new(line.dots.iter().map(|dot| (dot.x, dot.median)), colour.stroke_width(2)))?;
+        // A line through a figure that says nothing would draw a shape that nobody measured.
+        let joined = line.dots.iter().filter(|dot| !dot.unusable).map(|dot| (dot.x, dot.median));
+        chart.draw_series(LineSeries::new(joined, colour.stroke_width(2)))?;
         // In pixels, so that caps and marks have one size whatever the axes.
         for dot in &line.dots {
             let at = |y: f64| chart.backend_coord(&(dot.x, y));
-            mark(root, index, at(dot.median), colour)?;
             whisker(root, dot, at, colour)?;
+            mark(root, index, at(dot.median), colour)?;
+            if dot.unusable {
+                root.draw(&Circle::new(at(dot.median), 3, WHITE.filled()))?;
+            }
         }
     }
     draw_legend(&legend, &figure.lines)
@@ -190,7 +200,11 @@ fn draw_legend(area: &Area<'_>, lines: &[Line]) -> Drawn {
         let middle = font(13, &INK).pos(Pos::new(HPos::Left, VPos::Center));
         area.draw(&Text::new(line.label.clone(), (138, y), middle))?;
     }
-    let note = "Whiskers: 95 % interval of the median over trials; none where there were too few trials.";
+    let mut note =
+        "Whiskers: 95 % interval of the median over trials; none where there were too few trials.".to_owned();
+    if lines.iter().flat_map(|line| &line.dots).any(|dot| dot.unusable) {
+        note.push_str(" White centre: too wide to be of use, not joined.");
+    }
     let y = (lines.len() as u32 * LEGEND_LINE) as i32 + 10;
     area.draw(&Text::new(note, (96, y), font(12, &FAINT)))?;
     Ok(())

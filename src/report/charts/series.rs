@@ -2,7 +2,7 @@
 use crate::{
     cell::protocol::Load,
     report::{
-        rows::{axis_names, engine_name},
+        rows::{axis_names, engine_name, unusable},
         text::{one_line, shorten},
     },
     results::{PointRecord, PointStatus, Summary},
@@ -15,6 +15,8 @@ pub(super) struct Dot {
     pub(super) median: f64,
     /// The ends of the interval, where there is one.
     pub(super) interval: Option<(f64, f64)>,
+    /// Whether the interval is as wide as the figure.
+    pub(super) unusable: bool,
 }
 
 /// A line: one engine and one value of every axis but the first numeric one.
@@ -44,9 +46,10 @@ impl Figure {
             .filter(|record| matches!(record.outcome, PointStatus::Ok))
             .filter_map(|record| {
                 let summary = Summary::of(record);
+                let unusable = summary.interval().is_some_and(unusable);
                 let interval = summary.interval().map(|interval| (interval.low, interval.high));
                 let median = summary.throughput.as_ref()?.median;
-                median.is_finite().then_some((record, Dot { x: 0.0, median, interval }))
+                median.is_finite().then_some((record, Dot { x: 0.0, median, interval, unusable }))
             })
             .collect();
         if measured.is_empty() {
@@ -81,10 +84,10 @@ impl Figure {
     }
 }
 
-/// The first axis with at least two values, all of them numbers.
+/// The first axis with at least two values, all of them numbers. A model's name is a name, digits or not.
 fn numeric_axis(measured: &[(&PointRecord, Dot)]) -> Option<String> {
     let records: Vec<PointRecord> = measured.iter().map(|(record, _)| (*record).clone()).collect();
-    axis_names(&records).into_iter().find(|axis| {
+    axis_names(&records).into_iter().filter(|axis| axis != "model").find(|axis| {
         let values: Option<Vec<f64>> = measured.iter().map(|(record, _)| value(record, axis)).collect();
         values.is_some_and(|values| values.iter().any(|value| *value != values[0]))
     })
@@ -118,7 +121,7 @@ fn axis_title(axis: &str) -> String {
     }
 }
 
-/// What all points share of model, device, load and lengths.
+/// What all points share of model, load, lengths and device: the longest last, where it may be cut off.
 fn subtitle(records: &[&PointRecord]) -> String {
     let shared = |of: &dyn Fn(&PointRecord) -> Option<String>| {
         let first = of(records.first()?)?;
@@ -128,15 +131,15 @@ fn subtitle(records: &[&PointRecord]) -> String {
     let parts = [
         shared(&|r| engine(r).map(|e| e.model.name).filter(|name| !name.is_empty())),
         shared(&|r| engine(r).and_then(|e| e.model.weights_dtype)),
-        shared(&|r| engine(r).map(|e| e.device)),
         shared(&|r| {
             Some(if matches!(r.point.load, Load::Offline { .. }) { "offline" } else { "closed loop" }.to_owned())
         }),
         shared(&|r| Some(format!("{} requests", r.point.workload.requests))),
         shared(&|r| Some(format!("{} tokens in", r.point.workload.input))),
         shared(&|r| Some(format!("{} out", r.point.workload.output))),
+        shared(&|r| engine(r).map(|e| e.device)),
     ];
-    shorten(&parts.into_iter().flatten().map(|part| one_line(&part)).collect::<Vec<_>>().join(" · "), 110)
+    shorten(&parts.into_iter().flatten().map(|part| one_line(&part)).collect::<Vec<_>>().join(" · "), 130)
 }
 
 #[cfg(test)]
@@ -153,6 +156,32 @@ mod tests {
         assert_eq!(labels, ["sim (SIMULATED) · input 128", "sim (SIMULATED) · input 512", "llama.cpp · input 128"]);
         assert!(figure.lines[0].dots.windows(2).all(|pair| pair[0].x < pair[1].x));
         assert!(figure.lines[0].dots.iter().all(|dot| dot.interval.is_some()));
+    }
+
+    #[test]
+    fn models_have_lines_of_their_own_and_failed_points_none() {
+        let mut records = testing::sweep();
+        for record in &mut records {
+            let model = if record.point.axes[1].1 == "512" { "7" } else { "8" };
+            record.point.axes.insert(0, ("model".to_owned(), model.to_owned()));
+        }
+        let figure = Figure::of(&records).unwrap();
+        assert_eq!(figure.x_label, "batch size (requests a call)");
+        assert!(figure.lines.iter().all(|line| line.label.contains("model ")), "{:?}", figure.lines);
+        let dots = |figure: &Figure| figure.lines.iter().map(|line| line.dots.len()).sum::<usize>();
+        let failed = testing::records().remove(2).outcome;
+        assert!(matches!(failed, PointStatus::Failed(_)) && !records[0].trials.is_empty());
+        records[0].outcome = failed;
+        assert_eq!(dots(&Figure::of(&records).unwrap()), dots(&figure) - 1);
+    }
+
+    #[test]
+    fn a_figure_with_an_interval_as_wide_as_itself_is_marked() {
+        let mut records = testing::sweep();
+        records[0].trials[0].figures.output_token_throughput *= 6.0;
+        let figure = Figure::of(&records).unwrap();
+        let marked: Vec<f64> = figure.lines[0].dots.iter().filter(|dot| dot.unusable).map(|dot| dot.x).collect();
+        assert_eq!(marked, [32.0]);
     }
 
     #[test]
