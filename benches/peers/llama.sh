@@ -9,8 +9,8 @@
 # and layout (one cache a sequence), batch sizes, 128 prompt tokens, 64 decode steps.
 #
 # What differs, and how it is dealt with:
-# - llama-batched-bench warms up with 16 tokens only. Its batch size is given twice and the first row thrown away. Tacho
-#   runs one warm-up trial before its timed one (--max-warmup 1), so that both sides time a batch size once a round.
+# - llama-batched-bench warms up with 16 tokens only. Its batch size is given four times and the first row thrown away. Tacho
+#   runs one warm-up trial and three timed ones. The median of each side's three counts.
 # - llama-batched-bench decodes 64 times after the prompt and samples nothing: it feeds random ids. A request of Tacho gets
 #   its first token from the prompt's pass, so Tacho is asked for 65 tokens: the same 64 decode steps, and 65 argmaxes over
 #   the vocabulary on top. Both sides' figure is 64 x batch / (time for prompt and decode together): output tokens a second

@@ -28,13 +28,18 @@ def main():
     batches = [int(batch) for batch in sys.argv[4].split(",")]
     rates = {}
     for number in range(1, rounds + 1):
-        peer = [json.loads(line) for line in (folder / f"peer.{number}").read_text().splitlines()]
-        for batch, theirs in zip(batches, peer, strict=True):
-            [ours] = json.loads((folder / f"tacho.{number}.{batch}").read_text())
-            if theirs["pl"] != batch or ours["batch"] != batch or ours["status"] != "ok":
-                sys.exit(f"round {number}, batch {batch}: the peer answered {theirs}, Tacho {ours}")
+        for batch in batches:
+            peer = [json.loads(line) for line in (folder / f"peer.{number}.{batch}").read_text().splitlines()]
+            ours = json.loads((folder / f"tacho.{number}.{batch}").read_text())
+            if any(row["pl"] != batch for row in peer) or any(row["batch"] != batch or row["status"] != "ok" for row in ours):
+                sys.exit(f"round {number}, batch {batch}: the peer answered {peer}, Tacho {ours}")
             tokens = steps * batch
-            rates.setdefault(batch, []).append((tokens / ours["seconds"], tokens / (theirs["t_pp"] + theirs["t_tg"])))
+            rates.setdefault(batch, []).append(
+                (
+                    tokens / statistics.median(row["seconds"] for row in ours),
+                    tokens / statistics.median(row["t_pp"] + row["t_tg"] for row in peer),
+                )
+            )
     print(f"output tokens/s of total time (prompt and decode), median of {rounds} rounds")
     print(f"{'batch':>5} {'tacho':>9} {'batched-bench':>14} {'ratio':>7}  95 % interval of the median ratio")
     for batch, pairs in rates.items():
