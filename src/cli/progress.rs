@@ -107,7 +107,7 @@ impl Default for Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(4));
         let points = all.add(ProgressBar::new(0));
         let _ = ON_SCREEN.set(all.clone());
-        points.set_style(style("{bar:24} {pos}/{len} points  {elapsed} gone, {eta} left  {msg}"));
+        points.set_style(style("{bar:24} {pos}/{len} points  {elapsed} gone  {msg}"));
         let now = all.add(ProgressBar::new(0));
         Self { all, points, now, label: String::new(), rate: String::new(), began: None, last: None }
     }
@@ -126,6 +126,10 @@ impl Progress for Bars {
 
     fn point(&mut self, place: u32, _: u32, label: &str) {
         self.points.set_position(u64::from(place));
+        if place > 0 {
+            // Before a point is done nothing is known of how long one takes.
+            self.points.set_style(style("{bar:24} {pos}/{len} points  {elapsed} gone, {eta} left  {msg}"));
+        }
         self.points.set_message(label.to_owned());
         self.now.set_style(style("{spinner} {msg}"));
         self.now.set_message("loading".to_owned());
