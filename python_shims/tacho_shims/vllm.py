@@ -240,7 +240,6 @@ class Engine:
             "boundary": self._boundary,
             "dtype": str(model.dtype).removeprefix("torch."),
             "block_size": cache.block_size,
-            "num_gpu_blocks": cache.num_gpu_blocks,
             "kv_cache_dtype": cache.cache_dtype,
             "enable_prefix_caching": cache.enable_prefix_caching,
             "max_num_seqs": scheduler.max_num_seqs,
@@ -279,6 +278,8 @@ class Engine:
                 "ordinary_ids": ordinary_ids(self._model, vocab_size),
             },
             "effective": plain(effective),
+            # By the memory that was free as vLLM profiled it.
+            "observed": plain({"num_gpu_blocks": cache.num_gpu_blocks}),
         }
 
 
