@@ -68,7 +68,7 @@ fn request(id: u32, prompt: &[TokenId], output_tokens: u32) -> Request<'_> {
 fn fixed_batch(engine: &mut PythonEngine) {
     let submitted = engine.submit(request(0, &[TokenId(504)], 2)).unwrap_err();
     assert_eq!(submitted.kind, ErrorKind::Unsupported, "{submitted}");
-    assert!(submitted.message.contains("needs continuous batching"), "{submitted}");
+    assert!(submitted.message.contains("no continuous batching"), "{submitted}");
     let cancelled = engine.cancel(RequestId(0)).unwrap_err();
     assert_eq!(cancelled.kind, ErrorKind::Unsupported, "{cancelled}");
 }

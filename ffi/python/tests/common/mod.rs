@@ -13,7 +13,11 @@ const FOLLOWS: [u32; 10] = [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34];
 /// The configuration that the conformance checks need; points this process to the environment that `variable` names.
 pub fn config(engine: &str, variable: &str, options: serde_json::Value) -> LoadConfig {
     // SAFETY: each of these programs has one test, whose harness's other thread reads no environment.
-    unsafe { std::env::set_var(ENV_PYTHON, named(variable)) };
+    unsafe {
+        std::env::set_var(ENV_PYTHON, named(variable));
+        // As a cell does, so that what was compiled for it is found.
+        std::env::set_var(tacho::cache::ENV_CACHE, tacho::cache::dir());
+    }
     LoadConfig {
         engine: engine.to_owned(),
         model: Some(named("TACHO_TEST_MODEL_DIR")),
