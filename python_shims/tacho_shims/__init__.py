@@ -47,7 +47,7 @@ What a shim or its engine prints goes to the cell's log.
 A step's cost outside the engine counts against every figure: touch each event once, and nothing else.
 """
 
-__all__ = ["BadRequest", "Mismatch", "ShimError", "Unsupported", "plain"]
+__all__ = ["BadRequest", "Mismatch", "OutOfMemory", "ShimError", "Unsupported", "plain"]
 
 
 class ShimError(Exception):
@@ -66,6 +66,13 @@ class BadRequest(ShimError):
     """A request or option that can never work."""
 
     tacho_kind = "bad_request"
+
+
+class OutOfMemory(ShimError):
+    """Memory of the host or of a device does not suffice, said by the engine in its own way. `MemoryError` and torch's
+    `OutOfMemoryError` are known without it."""
+
+    tacho_kind = "out_of_memory"
 
 
 class Mismatch(ShimError):
