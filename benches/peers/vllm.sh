@@ -6,6 +6,7 @@
 #   --python PYTHON       the environment's python, or what `tacho engines install vllm` printed
 #   --model FOLDER        weights, or a configuration alone with `--engine load_format=dummy`
 #   --rounds N            default 6, the fewest whose extremes are a 95 % interval of the median
+#   --trials N            timed trials a process, of which the median counts (default 3; one for a shipped peer)
 #   --requests N          requests, all handed over in one call (default 32)
 #   --input N, --output N exact lengths in tokens (default 128 and 64)
 #   --boundary NAME       in-core (default) or child-core, for both sides: `vllm bench` itself defaults to child-core
@@ -16,7 +17,7 @@
 #   --seconds N           starts no further round once N seconds have passed
 #
 # In a round both sides are measured right after each other, in fresh processes, each after a warm-up of as many requests;
-# rounds alternate who goes first. The figure is output tokens a second: requests x output / seconds of the one timed
+# rounds alternate who goes first. The figure is output tokens a second: requests x output / seconds of a timed
 # `LLM.generate` call, which is all that `vllm bench throughput` times. What is the same: the environment, the model, vLLM's
 # arguments and environment variables, the boundary, the number of requests and their exact lengths (`--random-range-ratio
 # 0.0` means exactly the given length), no prefix cache, no end-of-sequence.
@@ -29,11 +30,13 @@
 #   and the next token is drawn at temperature 1. Tacho does none of that, so the ratio also says what that costs.
 #   It needs a tokenizer: the model's, or, for a model without one, a word-a-token one that is made here.
 #
-# Figures count on a quiet machine only.
+# The table has a row by rounds (a process's median against the other's) and one by trials (the first against the first, and so
+# on). Rounds are independent of each other; trials of one process are not, so that their interval is narrower than it should
+# be if processes differ. Figures count on a quiet machine only.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
 
-python='' model='' rounds=6 requests=32 input=128 output=64 boundary=in-core peer=ids tacho='' keep='' seconds=''
+python='' model='' rounds=6 trials=3 requests=32 input=128 output=64 boundary=in-core peer=ids tacho='' keep='' seconds=''
 engine=()
 while [ $# -gt 0 ]; do
     [ $# -gt 1 ] || die "$1 needs a value; the head of $0 says what there is"
@@ -41,6 +44,7 @@ while [ $# -gt 0 ]; do
     --python) python=$2 ;;
     --model) model=$2 ;;
     --rounds) rounds=$2 ;;
+    --trials) trials=$2 ;;
     --requests) requests=$2 ;;
     --input) input=$2 ;;
     --output) output=$2 ;;
@@ -56,7 +60,7 @@ while [ $# -gt 0 ]; do
 done
 [ -x "$python" ] || die "--python: expected the python of an environment with vLLM, found '$python'"
 [ -f "$model/config.json" ] || die "--model: expected a folder with config.json, found '$model'"
-for number in "$rounds" "$requests" "$input" "$output" "${seconds:-1}"; do
+for number in "$rounds" "$trials" "$requests" "$input" "$output" "${seconds:-1}"; do
     [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a number of at least 1, found '$number'"
 done
 case $boundary in in-core) multiprocessing=0 ;; child-core) multiprocessing=1 ;; *) die "--boundary: in-core or child-core" ;; esac
@@ -110,14 +114,14 @@ export VLLM_CPU_OMP_THREADS_BIND=${VLLM_CPU_OMP_THREADS_BIND:-nobind}
 unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
 measure_peer() {
-    VLLM_ENABLE_V1_MULTIPROCESSING=$multiprocessing "${bench[@]}" --model "$model" --dataset-name random --num-prompts "$requests" \
+    PEER_TRIALS=$trials PEER_TIMES=$out/peer.$1.times VLLM_ENABLE_V1_MULTIPROCESSING=$multiprocessing "${bench[@]}" --model "$model" --dataset-name random --num-prompts "$requests" \
         --num-warmups "$requests" --random-input-len "$input" --random-output-len "$output" --random-range-ratio 0.0 --seed 1 \
         --no-enable-prefix-caching --disable-log-stats "${theirs[@]}" --output-json "$out/peer.$1.json" \
         >"$out/peer.$1.log" 2>&1 || die "vllm bench throughput failed: $(tail -n 20 "$out/peer.$1.log")"
 }
 measure_tacho() {
     "$tacho" run --engine vllm --python "$python" --model "$model" --batch "$requests" --input "$input" --output "$output" \
-        --engine-option "vllm.boundary=$boundary" "${ours[@]}" --max-warmup 1 --min-trials 1 --max-trials 1 --latency-trials 0 \
+        --engine-option "vllm.boundary=$boundary" "${ours[@]}" --max-warmup 1 --min-trials "$trials" --max-trials "$trials" --latency-trials 0 \
         --quiet --out "$out/run.$1" >"$out/tacho.$1.log" 2>&1 ||
         die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
 }
