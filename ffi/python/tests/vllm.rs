@@ -11,7 +11,8 @@ use tacho_python::PythonEngine;
 #[test]
 #[ignore = "needs a vLLM environment and weights"]
 fn vllm_conforms() {
-    let options = serde_json::json!({ "dtype": "float32", "enforce_eager": true });
+    // One thread: OpenMP's others would spin while they wait, where processors are busy.
+    let options = serde_json::json!({ "dtype": "float32", "enforce_eager": true, "OMP_NUM_THREADS": 1 });
     let mut engine = PythonEngine::load(&common::config("vllm", "TACHO_TEST_VLLM", options)).unwrap();
     let info = engine.info();
     assert_eq!((info.boundary, info.gpu_in_process), (Boundary::InCore, None));

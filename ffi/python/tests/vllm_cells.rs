@@ -100,7 +100,7 @@ fn name_of(pid: u32) -> String {
 #[ignore = "needs a vLLM environment and weights"]
 fn child_core_conforms_and_its_childs_death_is_told() {
     let mut bench = start();
-    let options = json!({ "boundary": "child-core", "dtype": "float32", "enforce_eager": true });
+    let options = json!({ "boundary": "child-core", "dtype": "float32", "enforce_eager": true, "OMP_NUM_THREADS": 1 });
     let config = config(named("TACHO_TEST_MODEL_DIR"), 1024, options);
     let (info, _) = bench.cell.load(&config, WITHIN).unwrap();
     assert_eq!((info.boundary, info.gpu_in_process), (Boundary::ChildCore, None));
