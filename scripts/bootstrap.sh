@@ -75,13 +75,12 @@ install() {
 
 # The oldest way to a CPython: uv, from PyPI, which brings one of its own builds.
 install_python_by_uv() {
-    local pip
+    local uv
     have python3 || install python3 python3-venv
     say "no CPython 3.11 to 3.13 in the system's packages; getting 3.12 with uv into $cache_dir/python"
-    python3 -m venv --clear "$cache_dir/uv" >&2 || { install python3-venv && python3 -m venv --clear "$cache_dir/uv" >&2; }
-    pip=$cache_dir/uv/bin/python
-    "$pip" -m pip install -q uv >&2 || die "pip could not install uv; set TACHO_PYTHON to a CPython 3.11 to 3.13"
-    UV_PYTHON_INSTALL_DIR=$cache_dir/python "$cache_dir/uv/bin/uv" python install 3.12 >&2 ||
+    python3 -c 'import ensurepip' 2>/dev/null || install python3-venv
+    uv=$(uv_program python3) || die "without uv there is no CPython; set TACHO_PYTHON to a CPython 3.11 to 3.13"
+    UV_PYTHON_INSTALL_DIR=$cache_dir/python "$uv" python install 3.12 >&2 ||
         die "uv could not install CPython 3.12; set TACHO_PYTHON to a CPython 3.11 to 3.13 with headers and a shared library"
 }
 

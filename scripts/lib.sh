@@ -25,6 +25,22 @@ target_dir() {
     printf '%s\n' "${dir:-${CARGO_TARGET_DIR:-$root/target}}"
 }
 
+# Prints the uv that makes engine environments: TACHO_UV's, the one on PATH, or one from PyPI, kept in the cache.
+uv_program() {
+    local uv=$cache_dir/uv/bin/uv
+    if [ -n "${TACHO_UV:-}" ]; then
+        uv=$TACHO_UV
+    elif have uv; then
+        uv=$(command -v uv)
+    elif [ ! -x "$uv" ]; then
+        say "getting uv from PyPI into $cache_dir/uv"
+        "$1" -m venv --clear "$cache_dir/uv" >&2 ||
+            die "$1 has no venv; install its venv package (such as python3-venv), or name a uv in TACHO_UV"
+        "$cache_dir/uv/bin/python" -m pip install -q uv >&2 || die "pip could not install uv; name one in TACHO_UV"
+    fi
+    printf '%s\n' "$uv"
+}
+
 # Prints an interpreter that has pip: the one given, or a small virtual environment made of it in the cache.
 with_pip() {
     local python=$1 tools=$cache_dir/tools

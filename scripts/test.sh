@@ -4,18 +4,21 @@
 #   scripts/test.sh         all of it
 #   scripts/test.sh lint    format, lints and docs only
 #
-# Under CI=true every engine in TACHO_CI_ENGINES (default: sim llama.cpp) must be there: a test that would be skipped for
-# want of its engine fails instead. Tests find the model by TACHO_TEST_MODEL, which this sets.
+# Every engine that TACHO_CI_ENGINES names must be there: a test that would be skipped for want of its engine fails instead,
+# and the environment of a Python engine is made where it is not in the cache. Under CI=true the default is all engines,
+# otherwise none: vLLM's and MAX's environments are gigabytes. Tests find the model by TACHO_TEST_MODEL (a GGUF file) and
+# TACHO_TEST_MODEL_DIR (a folder with the same weights), which this sets.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
 case ${1:-} in '' | lint) ;; *) die "unknown argument '$1'; expected lint or none" ;; esac
 if [ "${CI:-}" = true ]; then
-    export TACHO_CI_ENGINES=${TACHO_CI_ENGINES:-sim llama.cpp}
+    export TACHO_CI_ENGINES=${TACHO_CI_ENGINES:-sim llama.cpp echo vllm max}
 fi
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+engines_log=$(mktemp)
+trap 'rm -f "$log" "$engines_log"' EXIT
 timings=()
 
 # phase NAME COMMAND...: runs it, keeps its time, and ends everything when it fails.
@@ -42,6 +45,8 @@ bootstrap() {
     say "CPython to build against: $PYO3_PYTHON"
 }
 
+promised() { [[ " ${TACHO_CI_ENGINES:-} " == *" $1 "* ]]; }
+
 # The cell program of each promised engine must lie beside `tacho`, or its tests would have nothing to start.
 promised_cells() {
     local engine program
@@ -49,6 +54,7 @@ promised_cells() {
         case $engine in
         sim) program=tacho ;;
         llama.cpp) program=tacho-cell-llama ;;
+        echo | vllm | max) program=tacho-cell-python ;;
         *)
             say "TACHO_CI_ENGINES names '$engine', which scripts/test.sh knows no cell program for"
             return 1
@@ -68,7 +74,40 @@ model() {
     say "model: $TACHO_TEST_MODEL"
 }
 
+model_folder() {
+    TACHO_TEST_MODEL_DIR=$(scripts/model.sh --safetensors) || return
+    export TACHO_TEST_MODEL_DIR
+    say "the same weights for vLLM and MAX: $TACHO_TEST_MODEL_DIR"
+}
+
+# The environment of a Python engine, by the command that users run; nothing is done when it is in the cache. An engine
+# without dummy weights is checked with real ones.
+environment() {
+    local engine=$1 weights=() python
+    TACHO_UV=$(uv_program "$PYO3_PYTHON") || return
+    # The Python that the cell is built against.
+    export TACHO_UV TACHO_PYTHON=$PYO3_PYTHON
+    if [ "$engine" = max ]; then weights=(--model "$TACHO_TEST_MODEL_DIR"); fi
+    python=$("$(target_dir)/release/tacho" engines install "$engine" --variant cpu "${weights[@]}") || return
+    case $engine in
+    vllm) export TACHO_TEST_VLLM=$python ;;
+    max) export TACHO_TEST_MAX=$python ;;
+    esac
+    say "$engine: $python"
+}
+
 tests() { cargo test --release --workspace --locked --no-fail-fast 2>&1 | tee "$log"; }
+
+environments_tests() {
+    local scratch status=0
+    scratch=$(mktemp -d)
+    TACHO_CACHE_DIR=$scratch engine_tests --package tacho --test environments || status=$?
+    rm -rf "$scratch"
+    return $status
+}
+
+# Tests that are ignored where nobody promises their engine.
+engine_tests() { cargo test --release --locked --no-fail-fast "$@" -- --ignored --nocapture 2>&1 | tee -a "$engines_log"; }
 
 phase 'bootstrap' bootstrap
 phase 'format' cargo fmt --all --check
@@ -81,8 +120,19 @@ fi
 phase 'model' model
 phase 'build (tacho and its cells)' scripts/build.sh
 phase 'promised engines' promised_cells
+if promised vllm || promised max; then phase 'the model for vLLM and MAX' model_folder; fi
+for engine in echo vllm max; do
+    if promised "$engine"; then phase "environment of $engine" environment "$engine"; fi
+done
 phase 'tests' tests
+# In a cache of its own: it removes what it made.
+if promised echo; then
+    phase 'environments are made and removed' environments_tests
+fi
+if promised vllm; then phase 'vLLM' engine_tests --package tacho-python --test vllm --test vllm_cells; fi
+if promised max; then phase 'MAX' engine_tests --package tacho-python --test max; fi
 phase 'benches, once each' cargo test --release --locked --package tacho --benches
 summary
-awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
-    END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$log"
+# Of those ignored in the first pass, some ran with their engines afterwards.
+awk '/^test result:/ { passed += $4; failed += $6; skipped += FILENAME == ARGV[1] ? $8 : -$4 - $6 }
+    END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$log" "$engines_log"

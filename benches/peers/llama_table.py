@@ -1,26 +1,11 @@
-"""The table of benches/peers/llama.sh: output tokens/s of both sides and their ratio, round by round.
-
-The interval of the median ratio is made of order statistics: with n rounds, the k-th smallest and k-th largest ratio hold
-the median with probability 1 - 2 * P(Binomial(n, 1/2) < k), whatever the distribution.
-"""
+"""The table of benches/peers/llama.sh: output tokens/s of both sides and their ratio, round by round."""
 
 import json
-import math
 import statistics
 import sys
 from pathlib import Path
 
-
-def interval(values, level=0.95):
-    """The narrowest pair of order statistics that reaches the level, or None with too few values."""
-    n = len(values)
-    ordered = sorted(values)
-    best = None
-    for k in range(1, n // 2 + 1):
-        outside = 2 * sum(math.comb(n, i) for i in range(k)) / 2**n
-        if 1 - outside >= level:
-            best = (ordered[k - 1], ordered[n - k])
-    return best
+from table import show
 
 
 def main():
@@ -40,14 +25,7 @@ def main():
                     tokens / statistics.median(row["t_pp"] + row["t_tg"] for row in peer),
                 )
             )
-    print(f"output tokens/s of total time (prompt and decode), median of {rounds} rounds")
-    print(f"{'batch':>5} {'tacho':>9} {'batched-bench':>14} {'ratio':>7}  95 % interval of the median ratio")
-    for batch, pairs in rates.items():
-        ratios = [ours / theirs for ours, theirs in pairs]
-        bounds = interval(ratios)
-        shown = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "too few rounds: 6 or more are needed"
-        ours, theirs = (statistics.median(side) for side in zip(*pairs))
-        print(f"{batch:>5} {ours:>9.1f} {theirs:>14.1f} {statistics.median(ratios):>7.3f}  {shown}")
+    show(f"output tokens/s of total time (prompt and decode), median of {rounds} rounds", "batch", "batched-bench", rates)
 
 
 if __name__ == "__main__":

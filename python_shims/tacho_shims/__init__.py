@@ -16,8 +16,10 @@ The object returned has:
         `model` {name, vocab_size, ordinary_ids [(start, end)…], architecture, weights_dtype, n_params, size_bytes,
         context_len}, `compile_mode`, `gpu_in_process`, `parallelism` (tensor, pipeline), `kv_capacity_tokens`, `max_seqs`,
         `max_model_len`, `capabilities` {continuous_batching, cancel, sampling, mixed_lengths; true if left out},
-        `effective` (a flat dict by the engine's own names), `scheduler` ("engine", or "tacho" where the
-        shim decides what runs in a step), `double` (only for a stand-in: what it is). What is unknown is
+        `effective` (a flat dict by the engine's own names: what options, defaults and device settle; it is part of
+        a point's key, by which an interrupted run is resumed), `observed` (the same for what the engine found at this
+        launch and may find otherwise at the next, such as KV blocks by free memory), `scheduler` ("engine", or "tacho"
+        where the shim decides what runs in a step), `double` (only for a stand-in: what it is). What is unknown is
         left out or None. Values must survive `json.dumps`; see `plain`.
     generate(prompts, output_tokens, samplings) -> [(ids, input_tokens, finish), …]
         The engine's own blocking offline call. Lists of equal length: ids a prompt, exact output length (end-of-sequence is
@@ -45,7 +47,7 @@ What a shim or its engine prints goes to the cell's log.
 A step's cost outside the engine counts against every figure: touch each event once, and nothing else.
 """
 
-__all__ = ["BadRequest", "Mismatch", "ShimError", "Unsupported", "plain"]
+__all__ = ["BadRequest", "Mismatch", "OutOfMemory", "ShimError", "Unsupported", "plain"]
 
 
 class ShimError(Exception):
@@ -64,6 +66,13 @@ class BadRequest(ShimError):
     """A request or option that can never work."""
 
     tacho_kind = "bad_request"
+
+
+class OutOfMemory(ShimError):
+    """Memory of the host or of a device does not suffice, said by the engine in its own way. `MemoryError` and torch's
+    `OutOfMemoryError` are known without it."""
+
+    tacho_kind = "out_of_memory"
 
 
 class Mismatch(ShimError):

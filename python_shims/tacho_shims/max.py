@@ -27,6 +27,9 @@ def load(config):
         )
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if "TACHO_CACHE_DIR" in os.environ:
+        # What MAX compiles takes minutes: it is kept where Tacho keeps all that it can make again.
+        os.environ.setdefault("MODULAR_CACHE_DIR", os.path.join(os.environ["TACHO_CACHE_DIR"], "max-compiled"))
 
     from max.driver import DeviceSpec, accelerator_count
     from max.pipelines import PIPELINE_REGISTRY
@@ -151,6 +154,7 @@ class Engine:
         sizes = [path.stat().st_size for path in self._model.glob("*.safetensors")]
         params = pipeline.kv_manager.params
         page_size = getattr(params, "page_size", None)
+        blocks = pipeline.kv_manager.block_count().total
         effective = {
             **self._asked,
             "device": self._device,
@@ -168,7 +172,7 @@ class Engine:
             "device": _device_name(self._device),
             "compile_mode": "graph-compiler",
             "gpu_in_process": None if self._device == "cpu" else True,
-            "kv_capacity_tokens": pipeline.kv_manager.block_count().total * page_size if page_size else None,
+            "kv_capacity_tokens": blocks * page_size if page_size else None,
             "max_seqs": self._rows,
             "max_model_len": int(pipeline._pipeline_model.max_seq_len),
             "capabilities": {
@@ -187,6 +191,7 @@ class Engine:
                 "ordinary_ids": ordinary_ids(self._model, vocab_size),
             },
             "effective": plain(effective),
+            "observed": plain({"kv_blocks": blocks}),
         }
 
 

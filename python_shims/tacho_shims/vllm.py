@@ -10,9 +10,10 @@ Written against vLLM 0.26 to 0.32. What is not vLLM's public interface is marked
 import json
 import os
 import pathlib
+import threading
 import time
 
-from . import BadRequest, Unsupported, plain
+from . import BadRequest, OutOfMemory, Unsupported, plain
 from ._vocab import ordinary_ids
 
 BOUNDARIES = {"in-core": "0", "child-core": "1"}
@@ -23,6 +24,14 @@ _ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_LOGGING_LEVEL": "INFO",
 }
+
+# How vLLM says, by a plain ValueError, that memory does not suffice for what was asked.
+_NO_ROOM = (
+    "is less than requested memory for kv",
+    "is less than desired GPU memory utilization",
+    "No available memory for the cache blocks",
+    "KV cache is needed, which is larger than the available KV cache memory",
+)
 
 _FINISH = {"length": "length", "stop": "stop", "abort": "cancelled", None: None}
 
@@ -56,7 +65,13 @@ def load(config):
         EngineArgs(**asked)
     except TypeError as error:
         raise Unsupported(f"vllm: {error}") from error
-    return Engine(LLM(**asked), model, boundary, asked, environment)
+    try:
+        llm = LLM(**asked)
+    except ValueError as error:
+        if any(words in str(error) for words in _NO_ROOM):
+            raise OutOfMemory(f"vllm: {error}") from error
+        raise
+    return Engine(llm, model, boundary, asked, environment)
 
 
 def _engine_args(config, model, options):
@@ -137,6 +152,8 @@ class Engine:
         self._steps = 0
         self._hits = 0
         self._core = _Core(self._engine) if boundary == "in-core" else None
+        if self._core is None:
+            _watch_child(self._engine.engine_core)
 
     def _params(self, output_tokens, sampling, kind):
         temperature, top_p, top_k, seed = sampling
@@ -240,7 +257,6 @@ class Engine:
             "boundary": self._boundary,
             "dtype": str(model.dtype).removeprefix("torch."),
             "block_size": cache.block_size,
-            "num_gpu_blocks": cache.num_gpu_blocks,
             "kv_cache_dtype": cache.cache_dtype,
             "enable_prefix_caching": cache.enable_prefix_caching,
             "max_num_seqs": scheduler.max_num_seqs,
@@ -279,6 +295,8 @@ class Engine:
                 "ordinary_ids": ordinary_ids(self._model, vocab_size),
             },
             "effective": plain(effective),
+            # By the memory that was free as vLLM profiled it.
+            "observed": plain({"num_gpu_blocks": cache.num_gpu_blocks}),
         }
 
 
@@ -328,6 +346,24 @@ class _Core:
     def busy(self):
         """Whether a batch is still under way (async scheduling) or a finished request not yet told to the workers."""
         return bool(self._core.batch_queue) or self._scheduler.has_finished_requests()
+
+
+def _watch_child(client):
+    """Ends the wait for an EngineCore process that is gone. vLLM's synchronous client notices the death and stops the thread
+    that fills its queue of outputs, but `step`, which waits for that queue, is not told and waits for ever (seen in 0.32).
+    Internal to vLLM: without these names, a trial's deadline ends the wait."""
+    outputs = getattr(client, "outputs_queue", None)
+    filler = getattr(client, "output_queue_thread", None)
+    if outputs is None or filler is None:
+        print("vllm: this version's client is not known: the death of its child is seen by the trial's deadline only")
+        return
+
+    def watch():
+        filler.join()
+        # The client raises its own EngineDeadError in place of this when it knows of the death.
+        outputs.put_nowait(RuntimeError("vllm: its EngineCore process has ended"))
+
+    threading.Thread(target=watch, name="tacho-watch", daemon=True).start()
 
 
 def _attention_backend(compilation):

@@ -28,7 +28,7 @@ pub fn program(registry: &Registry, id: &str, python: Option<&Path>) -> Result<C
         Some(python) => Some(python.to_owned()),
         None if env::var_os(PYTHON_VARIABLE).is_some() => None, // the cell inherits it
         None => {
-            let installed = specs.iter().find_map(environment::status);
+            let installed = environment::chosen(&specs);
             let missing = || {
                 format!(
                     "engine '{id}' has no environment yet; make one with `tacho engines install {id}`, or name yours with --python"
@@ -54,7 +54,7 @@ fn state(entry: &EngineEntry) -> Result<String, EnvironmentError> {
     if specs.is_empty() {
         return Ok("ready".to_owned());
     }
-    Ok(match specs.iter().find_map(environment::status) {
+    Ok(match environment::chosen(&specs) {
         Some(installed) => match installed.checked {
             environment::Checked::Generation { version, device } => {
                 format!("ready: {} {version} on {device}", installed.variant)

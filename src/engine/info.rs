@@ -128,6 +128,11 @@ pub struct EngineInfo {
     pub virtual_time: bool,
     /// What the door can do.
     pub capabilities: Capabilities,
-    /// The effective configuration, by the engine's own names.
+    /// The effective configuration, by the engine's own names: what its options, defaults and device settle, so that the
+    /// same plan on the same machine gives the same again. Part of a point's key.
     pub effective: Options,
+    /// What the engine found at this launch, by its own names: KV blocks by the memory that happened to be free, and the
+    /// like. It differs from launch to launch, so that no key depends on it.
+    #[serde(default)]
+    pub observed: Options,
 }

@@ -191,6 +191,7 @@ impl Sim {
             virtual_time: options.time == Time::Virtual,
             capabilities: Capabilities::ALL,
             effective,
+            observed: Options::new(),
         };
         Ok(Self {
             info,

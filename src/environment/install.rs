@@ -20,6 +20,8 @@ pub const BASE_PYTHON_VARIABLE: &str = "TACHO_PYTHON";
 /// Written last: an environment without it is not complete.
 const MARKER: &str = "tacho.json";
 const LAST_LINES: usize = 15;
+/// The variant for NVIDIA GPUs.
+const CUDA: &str = "cuda";
 
 /// Where torch came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +83,18 @@ pub fn status(spec: &EnvironmentSpec) -> Option<Installed> {
     let text = fs::read_to_string(spec.folder().join(MARKER)).ok()?;
     let installed: Installed = serde_json::from_str(&text).ok()?;
     installed.python.is_file().then_some(installed)
+}
+
+/// Of the installed environments of an engine the one to use where none is named: one for NVIDIA GPUs where there is a
+/// driver for them, and otherwise one that needs none.
+pub fn chosen(specs: &[EnvironmentSpec]) -> Option<Installed> {
+    let driver = Path::new("/dev/nvidiactl").exists();
+    pick(specs.iter().filter_map(status).collect(), driver)
+}
+
+fn pick(installed: Vec<Installed>, driver: bool) -> Option<Installed> {
+    let fitting = installed.iter().position(|one| (one.variant == CUDA) == driver).unwrap_or(0);
+    installed.into_iter().nth(fitting)
 }
 
 /// Makes the environment, or finds it made. `say` is told each phase.
@@ -245,5 +259,33 @@ impl Steps {
             last_lines: lines[lines.len().saturating_sub(LAST_LINES)..].join("\n"),
             log: self.log.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed(variant: &str) -> Installed {
+        Installed {
+            engine: "vllm".to_owned(),
+            variant: variant.to_owned(),
+            python: variant.into(),
+            source: Source::Plain,
+            checked: Checked::ImportOnly,
+            made_unix_s: 0,
+            took_s: 0,
+        }
+    }
+
+    #[test]
+    fn the_environment_fits_the_machine_and_a_lone_one_is_used() {
+        let variant = |all: &[&str], driver| {
+            pick(all.iter().map(|variant| installed(variant)).collect(), driver).map(|one| one.variant)
+        };
+        assert_eq!(variant(&["cpu", "cuda"], true).as_deref(), Some("cuda"));
+        assert_eq!(variant(&["cpu", "cuda"], false).as_deref(), Some("cpu"));
+        assert_eq!(variant(&["cpu"], true).as_deref(), Some("cpu"));
+        assert_eq!(variant(&[], true), None);
     }
 }

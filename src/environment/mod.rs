@@ -9,6 +9,8 @@ mod spec;
 mod verify;
 
 pub use error::EnvironmentError;
-pub use install::{BASE_PYTHON_VARIABLE, Checked, Install, Installed, Source, UV_VARIABLE, install, remove, status};
+pub use install::{
+    BASE_PYTHON_VARIABLE, Checked, Install, Installed, Source, UV_VARIABLE, chosen, install, remove, status,
+};
 pub use spec::{EnvironmentSpec, PYTHON, specs};
 pub use verify::{CHECK_TOKENS, verify};

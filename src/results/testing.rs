@@ -71,6 +71,7 @@ fn engine_info(id: &str) -> EngineInfo {
         virtual_time: false,
         capabilities: Capabilities::ALL,
         effective: Options::new(),
+        observed: Options::new(),
     }
 }
 

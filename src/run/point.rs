@@ -72,23 +72,29 @@ impl From<ResultsError> for Ended {
     }
 }
 
+/// What [`Bench::key`] hashes. Of the engine, only what would be the same at the next launch: neither
+/// [`EngineInfo::observed`] nor the KV capacity that follows from it.
+fn key(info: &EngineInfo, model_digest: Option<&str>, workload_digest: &str, point: &Point) -> String {
+    let identity = json!({
+        "engine": info.engine,
+        "version": info.version,
+        "boundary": info.boundary,
+        "device": info.device,
+        "effective": info.effective,
+        "model": model_digest,
+        "workload": workload_digest,
+        "sampling": point.workload.sampling,
+        "load": point.load,
+    });
+    blake3::hash(identity.to_string().as_bytes()).to_hex().to_string()
+}
+
 impl Bench<'_> {
     /// Hash of what determines the point's figures: a resumed run skips the point only when it finds the same. None when
     /// its workload cannot be made.
     pub fn key(&self, point: &Point) -> Option<String> {
         let workload = Workload::new(self.workload(point, TrialKind::Timed, point.load.method(), 0)).ok()?.digest();
-        let identity = json!({
-            "engine": self.info.engine,
-            "version": self.info.version,
-            "boundary": self.info.boundary,
-            "device": self.info.device,
-            "effective": self.info.effective,
-            "model": self.model_digest,
-            "workload": workload,
-            "sampling": point.workload.sampling,
-            "load": point.load,
-        });
-        Some(blake3::hash(identity.to_string().as_bytes()).to_hex().to_string())
+        Some(key(self.info, self.model_digest, &workload, point))
     }
 
     /// The requests of one trial. The stream depends on the work and on how many trials of that kind came before, not on
@@ -252,5 +258,29 @@ pub(super) fn outcome_line(record: &PointRecord) -> String {
                 Err(why) => format!("{label}: {} trials, no interval: {why}", throughputs.len()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::results::testing;
+
+    #[test]
+    fn what_differs_from_launch_to_launch_is_no_part_of_the_key() {
+        let record = testing::point(0, "llama.cpp", &[]);
+        let info = record.engine.unwrap();
+        let key_of = |info: &EngineInfo| key(info, Some("weights"), "requests", &record.point);
+
+        let mut relaunched = info.clone();
+        relaunched.observed.insert("num_gpu_blocks".to_owned(), json!(28_017));
+        relaunched.kv_capacity_tokens = Some(448_272);
+        assert_eq!(key_of(&relaunched), key_of(&info));
+
+        let mut reconfigured = info.clone();
+        reconfigured.effective.insert("block_size".to_owned(), json!(32));
+        assert_ne!(key_of(&reconfigured), key_of(&info));
     }
 }

@@ -188,6 +188,7 @@ fn describe(model: &Model, context: &mut Context, options: &LlamaOptions, max_mo
         virtual_time: false,
         capabilities: Capabilities::ALL,
         effective: effective.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Options>(),
+        observed: Options::new(),
     }
 }
 

@@ -57,6 +57,7 @@ fn kind(py: Python<'_>, stage: ErrorKind, raised: &PyErr, memory: bool) -> Error
         Ok("unsupported") => ErrorKind::Unsupported,
         Ok("bad_request") => ErrorKind::BadRequest,
         Ok("mismatch") => ErrorKind::Mismatch,
+        Ok("out_of_memory") => ErrorKind::OutOfMemory,
         _ if memory => ErrorKind::OutOfMemory,
         _ => stage,
     }

@@ -10,7 +10,7 @@ use std::{
 use pyo3::{ffi, prelude::*};
 /// The environment variable that names the `python` of the engine's environment.
 pub use tacho::cell::PYTHON_VARIABLE as ENV_PYTHON;
-use tacho::engine::EngineError;
+use tacho::{cache, engine::EngineError};
 
 use crate::{error, shims};
 
@@ -64,6 +64,9 @@ pub unsafe fn settle_environment() {
             unsafe { std::env::set_var(name, value) };
         }
     }
+    // What engines compile is kept there too; a shim need not know how the place is found.
+    // SAFETY: as above.
+    unsafe { std::env::set_var(cache::ENV_CACHE, cache::dir()) };
 }
 
 /// Starts the interpreter of the environment that [`ENV_PYTHON`] names; later calls find it running.

@@ -24,6 +24,8 @@ struct Told {
     capabilities: CapabilitiesTold,
     #[serde(default)]
     effective: Options,
+    #[serde(default)]
+    observed: Options,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +111,7 @@ pub fn parse(engine: &str, json: &str) -> Result<EngineInfo, EngineError> {
             mixed_lengths: can.mixed_lengths,
         },
         effective: told.effective,
+        observed: told.observed,
     })
 }
 
@@ -119,10 +122,12 @@ mod tests {
     #[test]
     fn a_short_info_gets_defaults_and_a_wrong_one_names_the_field() {
         let short = r#"{"version": "1", "boundary": "in-core", "device": "CPU",
-            "model": {"name": "m", "vocab_size": 8, "ordinary_ids": [[4, 8]]}, "capabilities": {"cancel": false}}"#;
+            "model": {"name": "m", "vocab_size": 8, "ordinary_ids": [[4, 8]]}, "capabilities": {"cancel": false},
+            "effective": {"block_size": 16}, "observed": {"num_gpu_blocks": 7}}"#;
         let info = parse("x", short).unwrap();
         assert_eq!((info.parallelism, info.capabilities.cancel, info.capabilities.sampling), ((1, 1), false, true));
         assert_eq!(info.model.ordinary_ids[0].start, 4);
+        assert_eq!((info.effective.len(), &info.observed["num_gpu_blocks"]), (1, &serde_json::json!(7)));
         let error = parse("x", &short.replace("\"device\"", "\"devices\"")).unwrap_err();
         assert!(error.message.contains("devices"), "{error}");
     }

@@ -1,47 +1,20 @@
 //! What a Python engine can do to its cell, and what the parent then knows. The engine is `echo`.
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+#[path = "common/cell.rs"]
+mod cell;
 
+use std::{fs, time::Duration};
+
+use cell::{Bench, Rows, start};
 use tacho::{
     cell::{
-        parent::{Cell, CellError, CellProgram, TableSink},
-        protocol::{Load, Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec},
+        parent::CellError,
+        protocol::{Method, TrialSpec},
     },
-    engine::{ErrorKind, LoadConfig, Sampling},
-    workload::WorkloadSpec,
+    engine::{ErrorKind, LoadConfig},
 };
-use tempfile::TempDir;
 
 const PYTHON: &str = env!("TACHO_BUILD_PYTHON");
 const WITHIN: Duration = Duration::from_secs(60);
-
-fn program(env: &[(&str, &str)], cache: &Path) -> CellProgram {
-    let mut env: Vec<_> = env.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    env.push(("TACHO_CACHE_DIR".into(), cache.into()));
-    CellProgram {
-        program: env!("CARGO_BIN_EXE_tacho-cell-python").into(),
-        args: Vec::new(),
-        env,
-        build_with: "cargo build".to_owned(),
-    }
-}
-
-struct Bench {
-    cell: Cell,
-    log: PathBuf,
-    _folder: TempDir,
-}
-
-/// A cell with that environment.
-fn start(env: &[(&str, &str)]) -> Bench {
-    let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("cell.log");
-    let cell = Cell::start(&program(env, folder.path()), &log).unwrap();
-    Bench { cell, log, _folder: folder }
-}
 
 fn echo() -> Bench {
     start(&[("TACHO_PYTHON_ENV", PYTHON)])
@@ -59,51 +32,11 @@ fn config(options: serde_json::Value) -> LoadConfig {
 }
 
 fn load_error(bench: &mut Bench, config: &LoadConfig) -> tacho::engine::EngineError {
-    match bench.cell.load(config, WITHIN) {
-        Err(CellError::Engine(error)) => error,
-        other => panic!("expected an engine error, found {other:?}"),
-    }
+    cell::load_error(bench, config, WITHIN)
 }
 
 fn trial(method: Method) -> TrialSpec {
-    TrialSpec {
-        trial: 0,
-        kind: TrialKind::Timed,
-        method,
-        load: Load::Offline { batch: 6 },
-        workload: WorkloadSpec {
-            requests: 6,
-            input: "10".parse().unwrap(),
-            output: "8".parse().unwrap(),
-            sampling: Sampling::default(),
-            seed: 3,
-            stream: 0,
-            ids: vec![tacho::engine::IdRange { start: 4, end: 1000 }],
-        },
-    }
-}
-
-#[derive(Default)]
-struct Rows {
-    tokens: usize,
-    requests: usize,
-    steps: usize,
-}
-
-impl TableSink for Rows {
-    fn tokens(&mut self, rows: &[TokenRow]) -> Result<(), String> {
-        self.tokens += rows.len();
-        Ok(())
-    }
-    fn requests(&mut self, rows: &[RequestRow]) -> Result<(), String> {
-        self.requests += rows.len();
-        Ok(())
-    }
-    fn steps(&mut self, rows: &[StepRow]) -> Result<(), String> {
-        self.steps += rows.len();
-        Ok(())
-    }
-    fn progress(&mut self, _: u64) {}
+    cell::trial(method, 6, 8)
 }
 
 fn trial_error(fault: &str, at: u32) -> (tacho::engine::EngineError, Bench) {

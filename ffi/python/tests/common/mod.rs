@@ -1,6 +1,7 @@
 //! What the tests of real engines share. Weights are those of SmolLM2-135M-Instruct (Q4_1, converted to float32).
-use std::path::PathBuf;
+mod named;
 
+use named::named;
 use tacho::engine::{Engine, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId, conformance};
 use tacho_python::{ENV_PYTHON, PythonEngine};
 
@@ -9,19 +10,17 @@ const PROMPT: [u32; 5] = [504, 3575, 282, 4649, 314];
 /// What follows it greedily, as vLLM, MAX, SGLang and transformers gave it for these weights.
 const FOLLOWS: [u32; 10] = [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34];
 
-fn named(variable: &str) -> PathBuf {
-    PathBuf::from(
-        std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set; see the top of the test")),
-    )
-}
-
 /// The configuration that the conformance checks need; points this process to the environment that `variable` names.
 pub fn config(engine: &str, variable: &str, options: serde_json::Value) -> LoadConfig {
     // SAFETY: each of these programs has one test, whose harness's other thread reads no environment.
-    unsafe { std::env::set_var(ENV_PYTHON, named(variable)) };
+    unsafe {
+        std::env::set_var(ENV_PYTHON, named(variable));
+        // As a cell does, so that what was compiled for it is found.
+        std::env::set_var(tacho::cache::ENV_CACHE, tacho::cache::dir());
+    }
     LoadConfig {
         engine: engine.to_owned(),
-        model: Some(named("TACHO_TEST_MODEL")),
+        model: Some(named("TACHO_TEST_MODEL_DIR")),
         max_seqs: conformance::SEQS,
         max_model_len: conformance::LONGEST,
         seed: 1,
