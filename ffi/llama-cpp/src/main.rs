@@ -3,8 +3,10 @@
 
 use std::process::ExitCode;
 
+use tacho::engine::{Engine, LoadConfig};
 use tacho_llama_cpp::LlamaCpp;
 
 fn main() -> ExitCode {
-    tacho::cell::serve(|config| Ok(Box::new(LlamaCpp::load(config)?)))
+    let load = |config: &LoadConfig| Ok(Box::new(LlamaCpp::load(config)?) as Box<dyn Engine>);
+    tacho::cell::serve_clocked(load, tacho_cuda::clock::open)
 }

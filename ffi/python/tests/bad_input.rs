@@ -71,6 +71,7 @@ fn trial(method: Method) -> TrialSpec {
         kind: TrialKind::Timed,
         method,
         load: Load::Offline { batch: 6 },
+        device_clock: Default::default(),
         workload: WorkloadSpec {
             requests: 6,
             input: "10".parse().unwrap(),
