@@ -97,6 +97,8 @@ pub struct Device {
     pub compute_capability: (i32, i32),
     /// Memory, in bytes.
     pub memory_bytes: u64,
+    /// Its last cache, in bytes.
+    pub l2_bytes: u64,
 }
 
 /// Describes the context's device.
@@ -115,6 +117,7 @@ pub fn describe(context: &Arc<CudaContext>) -> Result<Device, String> {
             multiprocessors: context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(0) as u32,
             compute_capability: context.compute_capability()?,
             memory_bytes: context.total_mem()? as u64,
+            l2_bytes: context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?.max(0) as u64,
         })
     })
 }

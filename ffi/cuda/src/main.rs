@@ -1,4 +1,5 @@
-//! The GPU's facts and ceilings, as text or JSON. A machine without a CUDA device gets an answer that says so, and status 0.
+//! The GPU's facts and ceilings, as text or JSON. A machine without a CUDA device gets an answer that says so; only ceilings,
+//! which then cannot be had, end with status 3.
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -25,12 +26,21 @@ struct Info {
     reason: Option<String>,
 }
 
+/// Exit status of `ceilings` without a device.
+const NO_DEVICE: u8 = 3;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments) {
-        Ok(text) => {
+        Ok((text, missing)) => {
             println!("{text}");
-            ExitCode::SUCCESS
+            match missing {
+                None => ExitCode::SUCCESS,
+                Some(reason) => {
+                    eprintln!("tacho-cuda: no ceilings: {reason}");
+                    ExitCode::from(NO_DEVICE)
+                }
+            }
         }
         Err(problem) => {
             eprintln!("tacho-cuda: {problem}\n\n{USAGE}");
@@ -39,8 +49,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What to print.
-fn run(arguments: &[String]) -> Result<String, String> {
+/// What to print, and why what was asked for cannot be had.
+fn run(arguments: &[String]) -> Result<(String, Option<String>), String> {
     let (mut command, mut json, mut device) = (None, false, 0);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -50,7 +60,7 @@ fn run(arguments: &[String]) -> Result<String, String> {
                 let number = rest.next().map(String::as_str).unwrap_or_default();
                 device = number.parse().map_err(|_| format!("expected a number after --device, found '{number}'"))?;
             }
-            "--help" | "-h" => return Ok(USAGE.to_owned()),
+            "--help" | "-h" => return Ok((USAGE.to_owned(), None)),
             other if command.is_none() && !other.starts_with('-') => command = Some(other),
             other => return Err(format!("unexpected argument '{other}'")),
         }
@@ -58,11 +68,12 @@ fn run(arguments: &[String]) -> Result<String, String> {
     match command {
         Some("info") => {
             let info = info();
-            if json { pretty(&info) } else { Ok(info_text(&info)) }
+            Ok((if json { pretty(&info)? } else { info_text(&info) }, None))
         }
         Some("ceilings") => {
             let found = ceilings::measure(device);
-            if json { pretty(&found) } else { Ok(ceilings_text(&found)) }
+            let missing = found.device.is_none().then(|| found.notes.get("device").cloned().unwrap_or_default());
+            Ok((if json { pretty(&found)? } else { ceilings_text(&found) }, missing))
         }
         Some(other) => Err(format!("expected info or ceilings, found '{other}'")),
         None => Err("expected info or ceilings".to_owned()),
