@@ -17,7 +17,8 @@ pub fn guarded<T>(what: &str, run: impl FnOnce() -> Result<T, DriverError>) -> R
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(format!("{what}: {}", sentence(error))),
         Err(panic) => {
-            let said = panic.downcast_ref::<String>().map_or("a panic without words", String::as_str);
+            let text = panic.downcast_ref::<&str>().copied();
+            let said = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without words");
             Err(format!("{what}: the CUDA driver is older than 13.0, for which this was built ({said})"))
         }
     }
