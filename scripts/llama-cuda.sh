@@ -19,12 +19,16 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 arch="" source="" out="" build="" jobs=$(nproc)
 while [ $# -gt 0 ]; do
   case $1 in
+    --arch | --source | --out | --build | --jobs) [ $# -ge 2 ] || die "expected a value after $1" ;;
+  esac
+  case $1 in
     --arch) arch=$2; shift 2 ;;
     --source) source=$2; shift 2 ;;
     --out) out=$2; shift 2 ;;
     --build) build=$2; shift 2 ;;
     --jobs) jobs=$2; shift 2 ;;
     --) shift; break ;;
+    -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"; exit 0 ;;
     *) die "expected --arch, --source, --out, --build, --jobs or --, found $1" ;;
   esac
 done
@@ -64,6 +68,7 @@ build=${build:-$cache/llama-cuda/$(echo "$source $nvcc $arch $*" | cksum | cut -
 # CMake refuses a build without cuBLAS, its headers, and something to link for the driver.
 toolkit=$(dirname "$(dirname "$nvcc")")
 extra=() flags="" rpath="\$ORIGIN"
+# shellcheck disable=SC2086 # $1 is a pattern.
 has() { ls "$toolkit"/$1 "$toolkit"/targets/x86_64-linux/$1 >/dev/null 2>&1; }
 if has "lib*/libcublas.so"; then
   rpath="$rpath;$toolkit/lib64;$toolkit/lib"
