@@ -1,6 +1,6 @@
 # Targets are described by `make help`; what they do lives in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build bench test lint docs audit clean
+.PHONY: help bootstrap build llama-cuda bench test lint docs audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ bootstrap: ## install what the machine lacks (cmake, libclang, CPython...), sayi
 
 build: ## build tacho and every cell program, release profile
 	@scripts/build.sh
+
+llama-cuda: ## build llama.cpp's CUDA module for tacho-cell-llama (needs nvcc; ARGS="--arch 90-real")
+	@scripts/llama-cuda.sh $(ARGS)
 
 docs: ## build the library's documentation
 	@PYO3_PYTHON=$$(scripts/bootstrap.sh --python) cargo doc --release --workspace --no-deps --locked

@@ -74,6 +74,7 @@ fn harness_ns(engine: &mut sim::Sim, concurrency: u32, output: u32, stream: u64)
         kind: TrialKind::Timed,
         method: Method::Steps,
         load: Load::Closed { concurrency },
+        device_clock: Default::default(),
         workload: WorkloadSpec {
             requests: REQUESTS,
             input: LengthDist::Fixed(INPUT),

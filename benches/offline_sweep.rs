@@ -142,6 +142,7 @@ fn spec(point: &Point, info: &EngineInfo, number: u32) -> TrialSpec {
             Load::Closed { .. } => Method::Steps,
         },
         load: point.load,
+        device_clock: Default::default(),
         workload: WorkloadSpec {
             requests: workload.requests,
             input: workload.input,

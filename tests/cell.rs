@@ -35,6 +35,7 @@ fn spec(requests: u32, output: u32) -> TrialSpec {
         kind: TrialKind::Timed,
         method: Method::Steps,
         load: Load::Closed { concurrency: 4 },
+        device_clock: Default::default(),
         workload: WorkloadSpec {
             requests,
             input: "8".parse().unwrap(),

@@ -51,6 +51,7 @@ fn trial(output: u32, method: Method, load: Load) -> (TrialSummary, usize, u64) 
         kind: TrialKind::Timed,
         method,
         load,
+        device_clock: Default::default(),
         workload: WorkloadSpec {
             requests: REQUESTS,
             input: LengthDist::Fixed(32),

@@ -47,6 +47,7 @@ fn spec(method: Method, load: Load, requests: u32, input: &str, output: &str) ->
         kind: TrialKind::Timed,
         method,
         load,
+        device_clock: Default::default(),
         workload: WorkloadSpec {
             requests,
             input: input.parse().unwrap(),

@@ -109,6 +109,7 @@ pub fn summary(requests: u32, output_tokens: u64) -> TrialSummary {
         cpu_ns: 0,
         engine_calls: 0,
         flushes_in_trial: 0,
+        device: Default::default(),
         stats: BTreeMap::new(),
     }
 }

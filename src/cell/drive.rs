@@ -2,7 +2,8 @@
 //!
 //! Between the two stamps of a `generate` trial nothing is done but calling the engine. Between those of a step-loop trial
 //! each request is made just before it is handed over, and what the engine answered is checked and noted; that time is
-//! measured and stored as `harness_ns`. Records are kept in memory and handed to the sink after the second stamp; only a trial with more records than [`KEEP_TOKENS`]
+//! measured and stored as `harness_ns`. The device's clock is read outside both stamps; between steps it only gets a mark.
+//! Records are kept in memory and handed to the sink after the second stamp; only a trial with more records than [`KEEP_TOKENS`]
 //! passes some on while it runs, and says so in its summary.
 use std::collections::hash_map::Entry;
 
@@ -11,7 +12,7 @@ use rustc_hash::FxHashMap;
 use super::protocol::{Load, Method, NONE, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary};
 use crate::{
     engine::{Engine, EngineError, EventBuf, FinishReason, RequestId, Stats, StepRecord, TokenId},
-    measure::{monotonic_ns, process_cpu_ns},
+    measure::{DeviceClockMode, DeviceClockSource, DeviceTime, TrialClock, monotonic_ns, process_cpu_ns},
     workload::{Workload, mix},
 };
 
@@ -58,13 +59,27 @@ pub enum DriveError {
     Sink(#[from] std::io::Error),
 }
 
+/// Runs one trial by the host's clock alone: [`run_clocked_trial`] without a device.
+///
+/// # Errors
+/// As [`run_clocked_trial`].
+pub fn run_trial(
+    engine: &mut dyn Engine,
+    spec: &TrialSpec,
+    sink: &mut dyn RecordSink,
+) -> Result<TrialSummary, DriveError> {
+    let mut none = Err("this program reads no device clock".to_owned());
+    run_clocked_trial(engine, &mut none, spec, sink)
+}
+
 /// Runs one trial. The engine is reset first.
 ///
 /// # Errors
 /// [`DriveError::Engine`] with kind `Mismatch` when the engine consumed or produced other counts than were asked,
-/// naming both; otherwise what the engine or the sink failed with.
-pub fn run_trial(
+/// naming both; otherwise what the engine or the sink failed with. A device clock that fails costs only its own figure.
+pub fn run_clocked_trial(
     engine: &mut dyn Engine,
+    clock: &mut DeviceClockSource,
     spec: &TrialSpec,
     sink: &mut dyn RecordSink,
 ) -> Result<TrialSummary, DriveError> {
@@ -73,9 +88,10 @@ pub fn run_trial(
     engine.reset()?;
     let stats_before = engine.stats();
     let mut recorder = Recorder::new(sink, &workload);
+    let clock = Clock { source: clock, mode: spec.device_clock };
     let span = match (spec.method, spec.load) {
-        (Method::Generate, Load::Offline { batch }) => generate(engine, &workload, batch, &mut recorder)?,
-        (Method::Steps, load) => step_loop(engine, &workload, load, &mut recorder)?,
+        (Method::Generate, Load::Offline { batch }) => generate(engine, &workload, batch, clock, &mut recorder)?,
+        (Method::Steps, load) => step_loop(engine, &workload, load, clock, &mut recorder)?,
         (Method::Generate, Load::Closed { .. }) => {
             let message = "a closed loop needs submit and poll: the generate call takes all its requests at once";
             return Err(EngineError::unsupported(message).into());
@@ -109,6 +125,7 @@ pub fn run_trial(
         cpu_ns: span.cpu_ns,
         engine_calls: span.engine_calls,
         flushes_in_trial,
+        device: span.device,
         stats,
     })
 }
@@ -119,6 +136,20 @@ struct Span {
     harness_ns: u64,
     cpu_ns: u64,
     engine_calls: u64,
+    device: DeviceTime,
+}
+
+/// The device clock that a trial may use, and how.
+struct Clock<'a> {
+    source: &'a mut DeviceClockSource,
+    mode: DeviceClockMode,
+}
+
+impl<'a> Clock<'a> {
+    /// To be called last before the host's first stamp.
+    fn start(self, steps: usize) -> TrialClock<'a> {
+        TrialClock::start(self.source, self.mode, steps)
+    }
 }
 
 /// Host time inside and outside the engine's calls.
@@ -142,15 +173,19 @@ impl Ledger {
         result
     }
 
-    fn end(self, start_ns: u64, end_ns: u64) -> Span {
+    fn end(self, start_ns: u64, end_ns: u64, clock: TrialClock<'_>) -> (Span, Vec<u64>) {
         let total_ns = monotonic_ns() - self.start_ns;
-        Span {
+        let cpu_ns = process_cpu_ns() - self.cpu_ns;
+        let (device, marks_ns) = clock.stop();
+        let span = Span {
             start_ns,
             end_ns,
             harness_ns: total_ns.saturating_sub(self.inside_ns),
-            cpu_ns: process_cpu_ns() - self.cpu_ns,
+            cpu_ns,
             engine_calls: self.calls,
-        }
+            device,
+        };
+        (span, marks_ns)
     }
 }
 
@@ -158,6 +193,7 @@ fn generate(
     engine: &mut dyn Engine,
     workload: &Workload,
     batch: u32,
+    clock: Clock<'_>,
     recorder: &mut Recorder<'_>,
 ) -> Result<Span, DriveError> {
     let batch = batch.clamp(1, workload.len());
@@ -167,6 +203,7 @@ fn generate(
         .collect();
     let mut answers = Vec::with_capacity(batches.len());
     let mut called_ns = Vec::with_capacity(batches.len());
+    let clock = clock.start(0);
     let mut ledger = Ledger::start();
     let start_ns = engine.now_ns();
     for batch in &batches {
@@ -174,7 +211,7 @@ fn generate(
         answers.push(ledger.call(|| engine.generate(batch))?);
     }
     let end_ns = engine.now_ns();
-    let span = ledger.end(start_ns, end_ns);
+    let (span, _) = ledger.end(start_ns, end_ns, clock);
     let vocab_size = engine.info().model.vocab_size;
     for ((batch, answer), called_ns) in batches.iter().zip(&answers).zip(called_ns) {
         if batch.len() != answer.rows.len() {
@@ -226,6 +263,7 @@ fn step_loop(
     engine: &mut dyn Engine,
     workload: &Workload,
     load: Load,
+    clock: Clock<'_>,
     recorder: &mut Recorder<'_>,
 ) -> Result<Span, DriveError> {
     let vocab_size = engine.info().model.vocab_size;
@@ -241,6 +279,7 @@ fn step_loop(
     let mut submitted_ns = vec![0_u64; total as usize];
     let (mut submitted, mut done) = (0_u32, 0_u32);
 
+    let mut clock = clock.start(recorder.steps.capacity());
     let mut ledger = Ledger::start();
     let mut progress_ns = ledger.start_ns + PROGRESS_NS;
     let start_ns = engine.now_ns();
@@ -264,6 +303,7 @@ fn step_loop(
         }
         let deadline_ns = engine.now_ns() + POLL_NS;
         ledger.call(|| engine.poll(deadline_ns, &mut out))?;
+        let mark = if out.steps.is_empty() { None } else { clock.mark() };
         for event in &out.events {
             let ids = &out.ids[event.tokens.clone()];
             let id = event.request;
@@ -322,8 +362,10 @@ fn step_loop(
                 end_ns = end_ns.max(event.time_ns);
             }
         }
+        // What steps that were told of together took cannot be told apart.
+        let mark = mark.filter(|_| out.steps.len() == 1);
         for step in &out.steps {
-            recorder.step(step)?;
+            recorder.step(step, mark)?;
         }
         out.clear();
         let now_ns = monotonic_ns();
@@ -333,7 +375,9 @@ fn step_loop(
         }
     }
     let end_ns = end_ns.max(engine.now_ns());
-    Ok(ledger.end(start_ns, end_ns))
+    let (span, marks_ns) = ledger.end(start_ns, end_ns, clock);
+    recorder.settle_marks(&marks_ns);
+    Ok(span)
 }
 
 struct Ended {
@@ -436,11 +480,13 @@ impl<'a> Recorder<'a> {
         if self.requests.len() >= KEEP_REQUESTS { self.flush_early() } else { Ok(()) }
     }
 
-    fn step(&mut self, step: &StepRecord) -> std::io::Result<()> {
+    /// The row keeps the mark's number until [`Self::settle_marks`].
+    fn step(&mut self, step: &StepRecord, mark: Option<u64>) -> std::io::Result<()> {
         self.steps.push(StepRow {
             start_ns: step.start_ns,
             end_ns: step.end_ns,
             kv_tokens: step.kv_tokens,
+            device_ns: mark.unwrap_or(NONE),
             prefill_tokens: step.prefill_tokens,
             decode_seqs: step.decode_seqs,
             running: step.running,
@@ -449,8 +495,18 @@ impl<'a> Recorder<'a> {
         if self.steps.len() >= KEEP_STEPS { self.flush_early() } else { Ok(()) }
     }
 
+    /// Replaces the marks' numbers by what the device's clock says of them.
+    fn settle_marks(&mut self, marks_ns: &[u64]) {
+        for row in &mut self.steps {
+            row.device_ns =
+                usize::try_from(row.device_ns).ok().and_then(|at| marks_ns.get(at)).copied().unwrap_or(NONE);
+        }
+    }
+
     fn flush_early(&mut self) -> std::io::Result<()> {
         self.flushes += 1;
+        // The device's clock is read when the trial is over; these rows cannot wait for it.
+        self.settle_marks(&[]);
         self.flush()
     }
 

@@ -8,7 +8,7 @@ pub mod parent;
 pub mod protocol;
 mod serve;
 
-pub use serve::serve;
+pub use serve::{serve, serve_clocked};
 
 /// The environment variable by which a Python engine's cell learns the path of its environment's `python`.
 pub const PYTHON_VARIABLE: &str = "TACHO_PYTHON_ENV";

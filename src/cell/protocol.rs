@@ -11,6 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     engine::{EngineError, EngineInfo, LoadConfig, Stats, conformance::Check},
+    measure::{DeviceClockMode, DeviceTime},
     workload::WorkloadSpec,
 };
 
@@ -149,6 +150,9 @@ pub struct TrialSpec {
     pub method: Method,
     /// The load mode.
     pub load: Load,
+    /// When the device's clock is read.
+    #[serde(default)]
+    pub device_clock: DeviceClockMode,
     /// The requests.
     pub workload: WorkloadSpec,
 }
@@ -180,6 +184,9 @@ pub struct TrialSummary {
     pub engine_calls: u64,
     /// How often records had to be sent while the trial ran; 0 unless it was very large.
     pub flushes_in_trial: u32,
+    /// How long the trial took by the device's clock, which is read just outside the two stamps.
+    #[serde(default)]
+    pub device: DeviceTime,
     /// The engine's counters, the trial's part of them.
     pub stats: Stats,
 }
@@ -188,6 +195,11 @@ impl TrialSummary {
     /// How long it took, in seconds of the engine's clock.
     pub fn seconds(&self) -> f64 {
         self.end_ns.saturating_sub(self.start_ns) as f64 / 1e9
+    }
+
+    /// By how much the device's clock differs from the host's; see [`DeviceTime::disagreement`].
+    pub fn clock_disagreement(&self) -> Option<f64> {
+        self.device.disagreement(self.seconds()).filter(|_| !self.virtual_time)
     }
 }
 
@@ -243,6 +255,8 @@ pub struct StepRow {
     pub end_ns: u64,
     /// KV-cache tokens in use; [`NONE`] where unknown.
     pub kv_tokens: u64,
+    /// By the device's clock, since the step before, or the trial's start; [`NONE`] where it was not read.
+    pub device_ns: u64,
     /// Prompt tokens computed.
     pub prefill_tokens: u32,
     /// Sequences decoded.

@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use super::{
-    drive::{DriveError, RecordSink, run_trial},
+    drive::{DriveError, RecordSink, run_clocked_trial},
     protocol::{
         Command, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, read_command, write_message, write_rows,
     },
@@ -19,9 +19,10 @@ use super::{
 use crate::{
     BUILD_HASH,
     engine::{
-        Completion, Engine, EngineError, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId, conformance,
+        Completion, Engine, EngineError, EngineInfo, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId,
+        conformance,
     },
-    measure::monotonic_ns,
+    measure::{DeviceClockSource, monotonic_ns},
 };
 
 /// Exit status of a cell whose parent went away.
@@ -31,7 +32,16 @@ const ORPHANED: i32 = 3;
 ///
 /// Standard input and output are moved aside first: what the engine prints goes to standard error, which the parent has
 /// pointed at the cell's log.
-pub fn serve(mut load: impl FnMut(&LoadConfig) -> Result<Box<dyn Engine>, EngineError>) -> ExitCode {
+pub fn serve(load: impl FnMut(&LoadConfig) -> Result<Box<dyn Engine>, EngineError>) -> ExitCode {
+    serve_clocked(load, |_| Err("this cell hosts no engine that uses a device with a clock".to_owned()))
+}
+
+/// As [`serve`], with a device clock beside the host's. `clock` is called once an engine is loaded, so that the engine was first
+/// to touch the device; it answers with why there is no clock where there is none.
+pub fn serve_clocked(
+    mut load: impl FnMut(&LoadConfig) -> Result<Box<dyn Engine>, EngineError>,
+    mut clock: impl FnMut(&EngineInfo) -> DeviceClockSource,
+) -> ExitCode {
     if io::stdin().is_terminal() {
         eprintln!("This is a cell: `tacho run` starts it and speaks to it through a pipe. See `tacho run --help`.");
         return ExitCode::from(2);
@@ -46,7 +56,7 @@ pub fn serve(mut load: impl FnMut(&LoadConfig) -> Result<Box<dyn Engine>, Engine
     let (sender, commands) = mpsc::channel();
     std::thread::spawn(move || listen(input.into(), &sender));
     let mut pipe = Pipe(BufWriter::new(output.into()));
-    match converse(&mut pipe, &commands, &mut load) {
+    match converse(&mut pipe, &commands, &mut load, &mut clock) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cell: the parent cannot be reached: {error}");
@@ -88,19 +98,24 @@ fn converse(
     pipe: &mut Pipe,
     commands: &mpsc::Receiver<Command>,
     load: &mut impl FnMut(&LoadConfig) -> Result<Box<dyn Engine>, EngineError>,
+    open_clock: &mut impl FnMut(&EngineInfo) -> DeviceClockSource,
 ) -> io::Result<()> {
     pipe.say(&Reply::Hello { protocol: PROTOCOL, build: BUILD_HASH.to_owned(), pid: std::process::id() })?;
     let mut engine: Option<Box<dyn Engine>> = None;
+    let mut clock: DeviceClockSource = Err("no engine is loaded".to_owned());
     while let Ok(command) = commands.recv() {
         match command {
             Command::Load(config) => {
+                clock = Err("no engine is loaded".to_owned());
                 drop(engine.take());
                 let start_ns = monotonic_ns();
                 match load(&config) {
                     Ok(loaded) => {
                         let info = Box::new(loaded.info().clone());
+                        let load_ns = monotonic_ns() - start_ns;
                         engine = Some(loaded);
-                        pipe.say(&Reply::Loaded { info, load_ns: monotonic_ns() - start_ns })?;
+                        clock = open_clock(&info);
+                        pipe.say(&Reply::Loaded { info, load_ns })?;
                     }
                     Err(error) => pipe.say(&Reply::Failed(error))?,
                 }
@@ -109,7 +124,7 @@ fn converse(
                 None => {
                     pipe.say(&Reply::Failed(EngineError::engine("a trial was asked for before an engine was loaded")))?
                 }
-                Some(engine) => match run_trial(engine, &spec, pipe) {
+                Some(engine) => match run_clocked_trial(engine, &mut clock, &spec, pipe) {
                     Ok(summary) => pipe.say(&Reply::TrialDone(Box::new(summary)))?,
                     Err(DriveError::Engine(error)) => pipe.say(&Reply::Failed(error))?,
                     Err(DriveError::Sink(error)) => return Err(error),
@@ -127,6 +142,7 @@ fn converse(
                 }
             },
             Command::Shutdown => {
+                drop(clock);
                 let ended = engine.as_deref_mut().map_or(Ok(()), |engine| engine.shutdown());
                 drop(engine.take());
                 return pipe.say(&ended.map_or_else(Reply::Failed, |()| Reply::Bye));

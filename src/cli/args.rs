@@ -254,6 +254,9 @@ pub struct RunArgs {
     /// Step-loop trials for latencies [default: 1]
     #[arg(long, value_name = "N", env = "TACHO_LATENCY_TRIALS", hide_env = true, help_heading = "Trials")]
     pub latency_trials: Option<u32>,
+    /// When the GPU's own clock is read too: off, trial, or steps [default: steps]
+    #[arg(long, value_name = "WHEN", env = "TACHO_DEVICE_CLOCK", hide_env = true, help_heading = "Trials")]
+    pub device_clock: Option<String>,
     /// The longest that loading an engine may take [default: 10m]
     #[arg(long, value_name = "TIME", env = "TACHO_LOAD_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub load_deadline: Option<String>,

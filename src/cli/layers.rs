@@ -115,6 +115,7 @@ impl Layer<'_> {
                 max_time: self.parse("max_time", &args.max_time, scalar::duration)?,
                 max_warmup: self.take("max_warmup", &args.max_warmup),
                 latency_trials: self.take("latency_trials", &args.latency_trials),
+                device_clock: self.parse("device_clock", &args.device_clock, str::parse)?,
             },
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,

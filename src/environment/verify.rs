@@ -61,6 +61,7 @@ pub fn verify(
             kind: TrialKind::Warmup,
             method: Method::Generate,
             load: Load::Offline { batch: 1 },
+            device_clock: Default::default(),
             workload: WorkloadSpec {
                 requests: 1,
                 input: LengthDist::Fixed(PROMPT_TOKENS),

@@ -1,5 +1,10 @@
 //! Clocks and, later, what the device did: the traits behind which GPU clocks and traces sit.
 
 mod clock;
+mod device;
 
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until_ns, thread_cpu_ns};
+pub(crate) use device::TrialClock;
+pub use device::{
+    DeviceClock, DeviceClockMode, DeviceClockSource, DeviceSpan, DeviceTime, MAX_DISAGREEMENT, RecordedDeviceClock,
+};

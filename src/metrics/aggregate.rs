@@ -164,6 +164,7 @@ mod tests {
             cpu_ns: 0,
             engine_calls: 1,
             flushes_in_trial: 0,
+            device: Default::default(),
             stats: Default::default(),
         }
     }

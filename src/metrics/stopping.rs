@@ -76,6 +76,7 @@ mod tests {
             max_time: Duration::from_secs(60),
             max_warmup: 10,
             latency_trials: 1,
+            device_clock: Default::default(),
         }
     }
 

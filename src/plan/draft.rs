@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::Value as Json;
 
 use super::origin::{Origin, Sourced};
-use crate::workload::LengthDist;
+use crate::{measure::DeviceClockMode, workload::LengthDist};
 
 /// What an axis can vary.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -140,6 +140,8 @@ pub struct TrialsDraft {
     pub max_warmup: Option<Sourced<u32>>,
     /// Step-loop trials.
     pub latency_trials: Option<Sourced<u32>>,
+    /// When the device's clock is read.
+    pub device_clock: Option<Sourced<DeviceClockMode>>,
 }
 
 /// A plan as far as somebody said.
@@ -193,6 +195,7 @@ impl Draft {
                 max_time: self.trials.max_time.or(weaker.trials.max_time),
                 max_warmup: self.trials.max_warmup.or(weaker.trials.max_warmup),
                 latency_trials: self.trials.latency_trials.or(weaker.trials.latency_trials),
+                device_clock: self.trials.device_clock.or(weaker.trials.device_clock),
             },
             load_within: self.load_within.or(weaker.load_within),
             trial_within: self.trial_within.or(weaker.trial_within),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cell::protocol::Load,
     engine::{LoadConfig, Options, Sampling},
+    measure::DeviceClockMode,
     workload::LengthDist,
 };
 
@@ -76,6 +77,9 @@ pub struct TrialPolicy {
     pub max_warmup: u32,
     /// Step-loop trials for latencies after the timed `generate` trials; 0 leaves offline latencies null.
     pub latency_trials: u32,
+    /// When the device's clock is read.
+    #[serde(default)]
+    pub device_clock: DeviceClockMode,
 }
 
 /// Deadlines of a cell, and the rest of a resolved plan.

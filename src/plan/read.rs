@@ -13,7 +13,8 @@ use super::{
 };
 
 const TOP: [&str; 8] = ["name", "seed", "engine", "model", "workload", "axes", "trials", "deadlines"];
-const TRIALS: [&str; 6] = ["target", "min_trials", "max_trials", "max_time", "max_warmup", "latency_trials"];
+const TRIALS: [&str; 7] =
+    ["target", "min_trials", "max_trials", "max_time", "max_warmup", "latency_trials", "device_clock"];
 const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
 
 /// Reads a plan file.
@@ -271,6 +272,11 @@ fn trials(node: &Node<'_>) -> Result<TrialsDraft, PlanError> {
             "max_warmup" => draft.max_warmup = Some(sourced(value, value.whole(COUNT)?)),
             "latency_trials" => draft.latency_trials = Some(sourced(value, value.whole(COUNT)?)),
             "max_time" => draft.max_time = Some(duration(value)?),
+            "device_clock" => {
+                let text = value.text("\"off\", \"trial\" or \"steps\"")?;
+                let mode = text.parse().map_err(|problem: String| PlanError::at(&value.at(), problem))?;
+                draft.device_clock = Some(sourced(value, mode));
+            }
             _ => return Err(entry.unknown("[trials]", &TRIALS)),
         }
     }

@@ -16,7 +16,7 @@ use super::{
     scalar::duration_text,
     values::MAX_POINTS,
 };
-use crate::{cell::protocol::Load, engine::Sampling, workload::LengthDist};
+use crate::{cell::protocol::Load, engine::Sampling, measure::DeviceClockMode, workload::LengthDist};
 
 const DEFAULT: Origin = Origin::Default("default");
 const DEFAULT_INPUT: LengthDist = LengthDist::Fixed(128);
@@ -31,6 +31,7 @@ const DEFAULT_TRIALS: TrialPolicy = TrialPolicy {
     max_time: Duration::from_secs(120),
     max_warmup: 10,
     latency_trials: 1,
+    device_clock: DeviceClockMode::Steps,
 };
 const DEFAULT_LOAD_WITHIN: Duration = Duration::from_secs(600);
 const DEFAULT_TRIAL_WITHIN: Duration = Duration::from_secs(1800);
@@ -385,6 +386,8 @@ fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy, PlanError>
         max_time: told.tell("trials.max_time", draft.max_time, base.max_time, |time| duration_text(*time)),
         max_warmup: told.tell("trials.max_warmup", draft.max_warmup, base.max_warmup, u32::to_string),
         latency_trials: told.tell("trials.latency_trials", draft.latency_trials, base.latency_trials, u32::to_string),
+        device_clock: told
+            .tell("trials.device_clock", draft.device_clock, base.device_clock, |mode| mode.as_str().to_owned()),
     })
 }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     cell::protocol::Method,
+    measure::MAX_DISAGREEMENT,
     metrics::definitions::{METRICS, PERCENTILES},
     results::{EngineRecord, PointRecord, PointStatus, RunInfo, Summary},
 };
@@ -271,6 +272,7 @@ fn point_caveats(text: &mut String, record: &PointRecord) {
     if let Some(reason) = summary.latency_null_reason() {
         let _ = writeln!(text, "- {place}: latencies are missing: {}.", escape(&reason));
     }
+    clock_caveat(text, &place, record);
     let flushed = record.trials.iter().filter(|trial| trial.summary.flushes_in_trial > 0).count();
     if flushed > 0 {
         let _ = writeln!(text, "- {place}: {flushed} trials were so large that records were sent while they ran.");
@@ -283,6 +285,23 @@ fn point_caveats(text: &mut String, record: &PointRecord) {
         .fold(0.0_f64, |worst, quantiles| worst.max(quantiles.error));
     if worst > 0.0 {
         let _ = writeln!(text, "- {place}: percentiles are from a histogram, within {:.2} % of exact.", worst * 100.0);
+    }
+}
+
+/// Trials whose duration the device's clock does not confirm.
+fn clock_caveat(text: &mut String, place: &str, record: &PointRecord) {
+    let all = record.trials.iter().filter_map(|trial| trial.summary.clock_disagreement()).map(f64::abs);
+    let beyond: Vec<f64> = all.filter(|disagreement| *disagreement > MAX_DISAGREEMENT).collect();
+    if let Some(worst) = beyond.iter().copied().reduce(f64::max) {
+        let _ = writeln!(
+            text,
+            "- {place}: in {} of {} trials the GPU's clock and the host's differ by more than {} % (by up to {:.2} %): the \
+             trial is too short, or work went on after the engine said that it was done.",
+            beyond.len(),
+            record.trials.len(),
+            MAX_DISAGREEMENT * 100.0,
+            worst * 100.0
+        );
     }
 }
 

@@ -128,6 +128,13 @@ impl Table for StepRow {
             "KV-cache tokens in use after it; null where the engine does not tell",
             |rows| times(rows, |r| r.kv_tokens),
         ),
+        nullable(
+            "device_ns",
+            "ns",
+            "by the device's clock, from the end of the step before (or the trial's start) to the end of this one; null where \
+             it was not read",
+            |rows| times(rows, |r| r.device_ns),
+        ),
     ];
 }
 

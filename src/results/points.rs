@@ -212,6 +212,19 @@ fn evidence() -> Vec<CellColumn<PointRow>> {
         nullable("seconds", Kind::F64, "s", "the trial's duration on the engine's clock", |r: &PointRow| {
             r.trial.as_ref().map(|trial| trial.summary.seconds())
         }),
+        nullable("device_seconds", Kind::F64, "s", "the trial's duration on the device's clock, by two CUDA events", {
+            |r: &PointRow| r.trial.as_ref().and_then(|trial| trial.summary.device.seconds())
+        }),
+        nullable(
+            "clock_disagreement",
+            Kind::F64,
+            "",
+            "device_seconds / seconds - 1; beyond 0.005 either way the trial is doubtful",
+            |r: &PointRow| r.trial.as_ref().and_then(|trial| trial.summary.clock_disagreement()),
+        ),
+        nullable("device_null_reason", Kind::Text, "", "why device_seconds is null", |r: &PointRow| {
+            r.trial.as_ref().and_then(|trial| trial.summary.device.null_reason().map(str::to_owned))
+        }),
         count("requests_done", "requests", "requests that ended with their exact length", |t| {
             u64::from(t.summary.requests)
         }),

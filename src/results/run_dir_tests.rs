@@ -51,6 +51,7 @@ fn sim_trial(run: &mut RunDir, point: u32, trial: u32, method: Method) -> TrialR
         kind: TrialKind::Timed,
         method,
         load: Load::Offline { batch: 4 },
+        device_clock: Default::default(),
         workload: WorkloadSpec {
             requests: 10,
             input: crate::workload::LengthDist::Fixed(16),

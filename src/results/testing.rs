@@ -120,6 +120,7 @@ pub(crate) fn summary(requests: u32, output_tokens: u64, seconds: f64) -> TrialS
         cpu_ns: (seconds * 1e9).round() as u64,
         engine_calls: 64,
         flushes_in_trial: 0,
+        device: Default::default(),
         stats: BTreeMap::from([("steps".to_owned(), 64.0), ("prefix_hit_tokens".to_owned(), 0.0)]),
     }
 }

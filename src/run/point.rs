@@ -236,7 +236,8 @@ impl Bench<'_> {
         };
         let expected = (workload.output.mean() * f64::from(workload.requests)) as u64;
         hands.progress.trial(&format!("{what} {}", ordinal + 1), expected);
-        Ok(TrialSpec { trial: number, kind, method, load: point.load, workload })
+        let device_clock = self.plan.trials.device_clock;
+        Ok(TrialSpec { trial: number, kind, method, load: point.load, device_clock, workload })
     }
 }
 

@@ -13,7 +13,7 @@ use tacho::{
 
 use crate::{
     argmax::argmax,
-    backend::Backend,
+    backend::{Backend, Device},
     context::{Context, ContextSpec},
     model::Model,
     options::LlamaOptions,
@@ -136,7 +136,10 @@ fn describe(model: &Model, context: &mut Context, options: &LlamaOptions, max_mo
     let (n_ctx, n_ctx_seq, n_batch, n_ubatch, n_seq_max) = context.sizes();
     let (threads, threads_batch) = context.threads();
     let modules = backend.modules();
-    let gpus: Vec<&str> = backend.devices().iter().filter(|d| d.gpu).map(|d| d.description.as_str()).collect();
+    let names = options.device_names();
+    let used =
+        |device: &&Device| device.gpu && names.as_ref().is_none_or(|names| names.contains(&device.name.as_str()));
+    let gpus: Vec<&str> = backend.devices().iter().filter(used).map(|d| d.description.as_str()).collect();
     let on_gpu = !gpus.is_empty() && options.n_gpu_layers != Some(0);
     let device = if on_gpu {
         gpus.join(" + ")
@@ -162,7 +165,8 @@ fn describe(model: &Model, context: &mut Context, options: &LlamaOptions, max_mo
         ("flash_attn", json!(options.flash_attn)),
         ("type_k", json!(options.type_k)),
         ("type_v", json!(options.type_v)),
-        ("n_gpu_layers", json!(options.n_gpu_layers)),
+        ("n_gpu_layers", json!(options.n_gpu_layers.unwrap_or_else(Model::default_gpu_layers))),
+        ("devices_asked", json!(options.devices)),
         ("kv_unified", json!(options.kv_unified)),
         ("use_mmap", json!(options.use_mmap)),
         ("modules", json!(modules)),

@@ -29,7 +29,8 @@ pub struct Backend {
 
 impl Backend {
     /// Starts llama.cpp on the first call: takes its log over and loads the compute modules from the folder that it was
-    /// built in, else the program's own, and from each folder in `TACHO_GGML_BACKEND_DIR` (separated by colons).
+    /// built in, else the program's own; then from the folder `ggml` beside the program; then from each folder in
+    /// `TACHO_GGML_BACKEND_DIR` (separated by colons).
     pub fn get() -> &'static Self {
         static BACKEND: OnceLock<Backend> = OnceLock::new();
         BACKEND.get_or_init(|| {
@@ -48,6 +49,23 @@ impl Backend {
     /// The devices, in ggml's order.
     pub fn devices(&self) -> &[Device] {
         &self.devices
+    }
+
+    /// The devices of these names, as ggml's handles: GPUs, and whatever else has memory of its own.
+    ///
+    /// # Errors
+    /// A sentence with the names that there are.
+    pub(crate) fn find(&self, names: &[&str]) -> Result<Vec<sys::ggml_backend_dev_t>, String> {
+        let place = |name: &&str| self.devices.iter().position(|device| device.gpu && device.name == **name);
+        let found = names.iter().map(|name| {
+            // SAFETY: the registry is complete, and the index one of its own.
+            place(name).map(|index| unsafe { sys::ggml_backend_dev_get(index) }).ok_or_else(|| {
+                let known: Vec<&str> = self.devices.iter().filter(|d| d.gpu).map(|d| d.name.as_str()).collect();
+                let known = if known.is_empty() { "none is loaded".to_owned() } else { known.join(", ") };
+                format!("expected devices to name GPUs that a loaded module offers ({known}), found `{name}`")
+            })
+        });
+        found.collect()
     }
 
     /// llama.cpp's version, such as `0.6.0-dev`.
@@ -81,9 +99,11 @@ impl Backend {
 fn module_dirs() -> Vec<PathBuf> {
     let built = PathBuf::from(env!("TACHO_LLAMA_LIB_DIR"));
     let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let beside = own.as_ref().map(|own| own.join("ggml"));
     let main = if built.is_dir() { Some(built) } else { own };
     let more = std::env::var_os("TACHO_GGML_BACKEND_DIR").unwrap_or_default();
-    main.into_iter().chain(std::env::split_paths(&more).filter(|dir| dir.is_dir())).collect()
+    let more = beside.into_iter().chain(std::env::split_paths(&more));
+    main.into_iter().chain(more.filter(|dir| dir.is_dir())).collect()
 }
 
 fn devices() -> Vec<Device> {

@@ -3,6 +3,7 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
+use tacho::engine::{Engine, LoadConfig};
 use tacho_llama_cpp::LlamaCpp;
 
 fn main() -> ExitCode {
@@ -10,5 +11,6 @@ fn main() -> ExitCode {
     if !args.is_empty() {
         return tacho_llama_cpp::convert(&args);
     }
-    tacho::cell::serve(|config| Ok(Box::new(LlamaCpp::load(config)?)))
+    let load = |config: &LoadConfig| Ok(Box::new(LlamaCpp::load(config)?) as Box<dyn Engine>);
+    tacho::cell::serve_clocked(load, tacho_cuda::clock::open)
 }

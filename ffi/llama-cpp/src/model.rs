@@ -20,6 +20,8 @@ use crate::{
 pub struct Model {
     pointer: NonNull<sys::llama_model>,
     name: String,
+    /// What llama.cpp was told to use, ended by null: its parameters point here.
+    _devices: Option<Vec<sys::ggml_backend_dev_t>>,
 }
 
 impl Drop for Model {
@@ -36,7 +38,13 @@ impl Model {
     /// `Load`, naming the file, what was expected, what was found, and llama.cpp's last words.
     pub fn load(path: &Path, options: &LlamaOptions) -> Result<Self, EngineError> {
         gguf::check(path)?;
-        let _: &Backend = Backend::get();
+        let backend = Backend::get();
+        let mut devices = match options.device_names() {
+            Some(names) => Some(
+                backend.find(&names).map_err(|problem| EngineError::unsupported(format!("llama.cpp: {problem}")))?,
+            ),
+            None => None,
+        };
         let place = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| EngineError::load(format!("{}: a path with a NUL byte cannot be opened", path.display())))?;
         // SAFETY: plain values.
@@ -45,11 +53,16 @@ impl Model {
         if let Some(layers) = options.n_gpu_layers {
             params.n_gpu_layers = layers;
         }
+        if let Some(devices) = &mut devices {
+            devices.push(std::ptr::null_mut());
+            params.devices = devices.as_mut_ptr();
+        }
         if let Some(mmap) = options.use_mmap {
             params.load_mode = if mmap { sys::LLAMA_LOAD_MODE_MMAP } else { sys::LLAMA_LOAD_MODE_NONE };
         }
         log::forget();
-        // SAFETY: the path outlives the call; the params hold no pointer but a static callback; the backend is started.
+        // SAFETY: the path outlives the call; of the params' pointers the callback is static and the list of devices, ended by
+        // null, outlives the model; the backend is started.
         let pointer = unsafe { sys::llama_model_load_from_file(place.as_ptr(), params) };
         let pointer = NonNull::new(pointer).ok_or_else(|| {
             EngineError::load(format!(
@@ -61,7 +74,7 @@ impl Model {
             ))
         })?;
         let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let model = Self { pointer, name };
+        let model = Self { pointer, name, _devices: devices };
         // SAFETY: the model is valid.
         let (encoder, decoder) =
             unsafe { (sys::llama_model_has_encoder(model.as_ptr()), sys::llama_model_has_decoder(model.as_ptr())) };
@@ -79,6 +92,12 @@ impl Model {
 
     pub(crate) fn as_ptr(&self) -> *mut sys::llama_model {
         self.pointer.as_ptr()
+    }
+
+    /// Layers on the GPU when nobody says: llama.cpp's own default.
+    pub fn default_gpu_layers() -> i32 {
+        // SAFETY: plain values.
+        unsafe { sys::llama_model_default_params() }.n_gpu_layers
     }
 
     /// The longest sequence that it was trained for, in tokens.

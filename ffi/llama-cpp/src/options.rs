@@ -37,6 +37,8 @@ pub struct LlamaOptions {
     pub type_v: String,
     /// Layers on the GPU; llama.cpp's default (all that a loaded GPU module can take) unless set, -1 for all.
     pub n_gpu_layers: Option<i32>,
+    /// GPUs by ggml's names, such as `CUDA0` or `CUDA0,CUDA1`, or `none`; all unless set.
+    pub devices: Option<String>,
     /// The most sequences that run at once; what the plan's points need unless set.
     pub max_seqs: Option<u32>,
     /// Tokens that the KV cache holds, all sequences together; max_seqs times the longest request unless set.
@@ -59,6 +61,7 @@ impl Default for LlamaOptions {
             type_k: "f16".to_owned(),
             type_v: "f16".to_owned(),
             n_gpu_layers: None,
+            devices: None,
             max_seqs: None,
             kv_tokens: None,
             kv_unified: false,
@@ -96,6 +99,12 @@ impl LlamaOptions {
         }
         options.cache_types()?;
         Ok(options)
+    }
+
+    /// The devices asked for: none means that nobody said, an empty list that no GPU is to be used.
+    pub fn device_names(&self) -> Option<Vec<&str>> {
+        let text = self.devices.as_deref()?;
+        Some(text.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "none").collect())
     }
 
     /// The cache's types as ggml's numbers: keys, values.

@@ -145,3 +145,24 @@ fn what_runs_is_told() {
     assert!(info.version.starts_with(|c: char| c.is_ascii_digit()), "{}", info.version);
     println!("{}", serde_json::to_string_pretty(&info.effective).unwrap());
 }
+
+#[test]
+fn gpus_that_no_module_offers_are_refused_by_name() {
+    let Some(path) = common::model() else { return };
+    let error = match LlamaCpp::load(&common::config(&path, &[("devices", json!("CUDA77"))])) {
+        Ok(_) => panic!("loaded on a device that there is not"),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind, ErrorKind::Unsupported, "{error}");
+    assert!(error.message.contains("found `CUDA77`"), "{error}");
+}
+
+#[test]
+fn no_devices_is_the_processor() {
+    let Some(path) = common::model() else { return };
+    let engine = LlamaCpp::load(&common::config(&path, &[("devices", json!("none"))])).unwrap();
+    let info = engine.info();
+    assert!(info.device.starts_with("CPU"), "{}", info.device);
+    assert_eq!(info.gpu_in_process, None);
+    assert_eq!(info.effective["n_gpu_layers"], json!(-1));
+}

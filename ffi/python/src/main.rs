@@ -2,12 +2,14 @@
 //! engine's environment.
 use std::process::ExitCode;
 
+use tacho::engine::{Engine, LoadConfig};
 use tacho_python::{PythonEngine, host};
 
 fn main() -> ExitCode {
     // SAFETY: the first thing this process does; no other thread runs yet.
     unsafe { host::settle_environment() };
-    let status = tacho::cell::serve(|config| Ok(Box::new(PythonEngine::load(config)?)));
+    let load = |config: &LoadConfig| Ok(Box::new(PythonEngine::load(config)?) as Box<dyn Engine>);
+    let status = tacho::cell::serve_clocked(load, tacho_cuda::clock::open);
     host::finalize();
     status
 }

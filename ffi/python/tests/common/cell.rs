@@ -56,6 +56,7 @@ pub fn trial(method: Method, batch: u32, output: u32) -> TrialSpec {
         kind: TrialKind::Timed,
         method,
         load: Load::Offline { batch },
+        device_clock: Default::default(),
         workload: WorkloadSpec {
             requests: batch,
             input: "10".parse().unwrap(),
