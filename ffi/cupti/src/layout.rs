@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_kernel_is_read_field_by_field() {
-        let fields = [(16, 5, 8), (24, 9, 8), (40, 1, 4), (44, 2, 4), (48, 3, 4), (92, 4, 4), (104, 77, 8), (156, 6, 4)];
+        let fields =
+            [(16, 5, 8), (24, 9, 8), (40, 1, 4), (44, 2, 4), (48, 3, 4), (92, 4, 4), (104, 77, 8), (156, 6, 4)];
         let expected = Activity {
             kind: Activity::KERNEL,
             detail: 0,
@@ -132,8 +133,17 @@ mod tests {
 
     #[test]
     fn copies_and_memsets_are_read_field_by_field() {
-        let fields =
-            [(8, 4096, 8), (16, 5, 8), (24, 9, 8), (32, 1, 4), (36, 2, 4), (40, 3, 4), (44, 4, 4), (72, 6, 4), (4, 2, 1)];
+        let fields = [
+            (8, 4096, 8),
+            (16, 5, 8),
+            (24, 9, 8),
+            (32, 1, 4),
+            (36, 2, 4),
+            (40, 3, 4),
+            (44, 4, 4),
+            (72, 6, 4),
+            (4, 2, 1),
+        ];
         for (kind, ours, detail) in [(MEMCPY, Activity::MEMCPY, 2), (MEMSET, Activity::MEMSET, 0)] {
             let expected = Activity {
                 kind: ours,

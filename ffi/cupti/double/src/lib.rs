@@ -49,13 +49,8 @@ struct State {
 /// Asked for within the completion callback, while the state is locked.
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
-static STATE: Mutex<State> = Mutex::new(State {
-    callbacks: None,
-    kernels: false,
-    thread: false,
-    current: None,
-    correlation: 0,
-});
+static STATE: Mutex<State> =
+    Mutex::new(State { callbacks: None, kernels: false, thread: false, current: None, correlation: 0 });
 
 fn now_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -221,7 +216,11 @@ pub unsafe extern "C" fn cuptiActivityGetNextRecord(buffer: *mut u8, valid: usiz
 /// # Safety
 /// `dropped` must be a valid place.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuptiActivityGetNumDroppedRecords(_context: *mut c_void, _stream: u32, dropped: *mut usize) -> i32 {
+pub unsafe extern "C" fn cuptiActivityGetNumDroppedRecords(
+    _context: *mut c_void,
+    _stream: u32,
+    dropped: *mut usize,
+) -> i32 {
     // SAFETY: as the caller promises.
     unsafe { *dropped = DROPPED.swap(0, Ordering::Relaxed) };
     SUCCESS

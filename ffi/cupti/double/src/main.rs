@@ -3,7 +3,7 @@
 //! waits until the trace is wanted, makes up N kernels, waits until it is no longer wanted, and ends.
 use std::{env, path::Path, process::ExitCode, time::Duration};
 
-use libloading::os::unix::{Library, RTLD_NOW, RTLD_GLOBAL};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 fn inject() {
     let Some(path) = env::var_os("CUDA_INJECTION64_PATH") else { return };
