@@ -26,6 +26,8 @@ const LISTEN: Duration = Duration::from_millis(5);
 const CLOCK_EVERY: u32 = 10;
 /// Readings of which the tightest counts.
 const CLOCK_READINGS: usize = 5;
+/// How long after the end of a recording the device may go on with what was asked of it.
+const SETTLE: Duration = Duration::from_millis(20);
 /// The longest that the end of the process waits for the file.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
@@ -156,8 +158,12 @@ impl Session {
 
     fn follow(&self, on: bool) {
         let was_on = self.keep.load(Ordering::Acquire);
-        // What is in CUPTI's buffers belongs to the state that ends. Unfinished records only matter where a recording
-        // ends: nothing comes after it.
+        if was_on {
+            // An engine that works ahead has something on the device yet: the forced flush would leave it without times.
+            std::thread::sleep(SETTLE);
+        }
+        // What is in CUPTI's buffers belongs to the state that ends. Only where a recording ends are buffers with unfinished
+        // records taken too: nothing comes after it.
         let _ = self.cupti.flush(if was_on { FLUSH_FORCED } else { 0 });
         self.read_clocks();
         self.keep.store(on, Ordering::Release);

@@ -1,6 +1,6 @@
 //! Does what the CUDA driver does when a program starts CUDA: loads the library that `CUDA_INJECTION64_PATH` names and
 //! calls its `InitializeInjection`. Then it is a cell that hosts the simulated engine; or, as `--emit N`, a program that
-//! waits until the trace is wanted, makes up N kernels, waits until it is no longer wanted, and ends.
+//! waits until a trace is wanted, makes up N kernels, waits for the second change of mind after that, and ends.
 use std::{env, path::Path, process::ExitCode, time::Duration};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -41,7 +41,7 @@ fn emit(count: u64) -> ExitCode {
     }
     println!("emitted");
     if env::var_os("TACHO_DOUBLE_EXIT_EARLY").is_none() {
-        wait_for("generation 2\n");
+        wait_for("generation 3\n");
     }
     ExitCode::SUCCESS
 }
@@ -54,8 +54,12 @@ fn main() -> ExitCode {
     {
         return emit(count);
     }
+    // `--plain`: an engine that starts no CUDA.
+    let plain = arguments.iter().any(|argument| argument == "--plain");
     tacho::cell::serve(|config| {
-        inject();
+        if !plain {
+            inject();
+        }
         Ok(Box::new(tacho::engine::sim::Sim::load(config)?))
     })
 }
