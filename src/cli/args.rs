@@ -244,6 +244,11 @@ pub struct RunArgs {
     /// Step-loop trials for latencies [default: 1]
     #[arg(long, value_name = "N", env = "TACHO_LATENCY_TRIALS", hide_env = true, help_heading = "Trials")]
     pub latency_trials: Option<u32>,
+    /// Trace the GPU's kernels after timing, in launches of their own: off, once, or abba, which also measures what tracing
+    /// costs [default: off; abba when no mode is given]
+    #[arg(long, value_name = "MODE", env = "TACHO_TRACE", hide_env = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "abba", help_heading = "Trials")]
+    pub trace: Option<String>,
     /// The longest that loading an engine may take [default: 10m]
     #[arg(long, value_name = "TIME", env = "TACHO_LOAD_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub load_deadline: Option<String>,

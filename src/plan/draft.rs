@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::Value as Json;
 
-use super::origin::{Origin, Sourced};
+use super::{
+    origin::{Origin, Sourced},
+    point::TraceMode,
+};
 use crate::workload::LengthDist;
 
 /// What an axis can vary.
@@ -161,6 +164,8 @@ pub struct Draft {
     pub sampling: SamplingDraft,
     /// How many trials.
     pub trials: TrialsDraft,
+    /// Whether kernels are traced.
+    pub trace: Option<Sourced<TraceMode>>,
     /// The longest a load may take.
     pub load_within: Option<Sourced<Duration>>,
     /// The longest a trial may take.
@@ -194,6 +199,7 @@ impl Draft {
                 max_warmup: self.trials.max_warmup.or(weaker.trials.max_warmup),
                 latency_trials: self.trials.latency_trials.or(weaker.trials.latency_trials),
             },
+            trace: self.trace.or(weaker.trace),
             load_within: self.load_within.or(weaker.load_within),
             trial_within: self.trial_within.or(weaker.trial_within),
         }

@@ -101,7 +101,7 @@ impl Tracing {
             let path = entry?.path();
             let pid = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok());
             if let Some(pid) = pid.filter(|_| path.extension().is_some_and(|kind| kind == "state"))
-                && Path::new("/proc").join(pid.to_string()).exists()
+                && lives(pid)
                 && let Some(state) = CollectorState::parse(&fs::read_to_string(&path)?)
             {
                 states.insert(pid, state);
@@ -172,6 +172,14 @@ impl Tracing {
     }
 }
 
+/// Whether the process can still answer: a zombie, which its parent has not waited for, cannot.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before it, in parentheses, can hold anything.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +204,18 @@ mod tests {
         let mut tracing = Tracing::create(&dir.path().join("launch")).unwrap();
         assert!(tracing.record(true).unwrap_err().contains("CUDA_INJECTION64_PATH"));
         assert!(Tracing::create(dir.path()).is_err(), "it holds the other one's folder");
+    }
+
+    #[test]
+    fn the_dead_cannot_answer() {
+        assert!(lives(std::process::id()));
+        assert!(!lives(u32::MAX));
+        let mut zombie = std::process::Command::new("true").spawn().unwrap();
+        while lives(zombie.id()) {
+            std::thread::sleep(LOOK);
+        }
+        assert!(Path::new("/proc").join(zombie.id().to_string()).exists(), "nobody has waited for it");
+        zombie.wait().unwrap();
     }
 
     #[test]
