@@ -7,7 +7,7 @@ use super::{
     traced::{self, Found, Launch, Stopped},
 };
 use crate::{
-    measure::trace::{Names, Tracing},
+    measure::trace::Tracing,
     plan::{CellPlan, TraceMode, registry},
     results::{PointStatus, ResultsError, TraceRecord},
 };
@@ -102,13 +102,7 @@ impl Run<'_> {
             let (plan, load_ns, interrupted) = (self.plan, *load_ns, self.options.interrupted);
             let bench = Bench { plan, info, load_ns, model_digest, ids, interrupted };
             self.progress.trial(&format!("{} {what}, launch {}", point.label(), number + 1), 0);
-            let mut launch = Launch {
-                bench: &bench,
-                number,
-                tracing: tracing.take(),
-                folder: self.dir.traces(),
-                names: Names::default(),
-            };
+            let mut launch = Launch { bench: &bench, number, tracing: tracing.take(), folder: self.dir.traces() };
             launch.point(cell, &point, found).map_err(|stopped| match stopped {
                 Stopped::Cell(error) => failure_with_log(error, cell).reason,
                 Stopped::Trace(reason) => reason,

@@ -13,7 +13,7 @@ use crate::{
         parent::{Cell, CellError, TableSink},
         protocol::{Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec, TrialSummary},
     },
-    measure::trace::{Names, StepFigures, TraceError, TraceFigures, TraceJson, Tracing, Window, analyse},
+    measure::trace::{Activity, Names, StepFigures, TraceError, TraceFigures, TraceJson, Tracing, Window},
     metrics::{median_interval, stopping::CONFIDENCE},
     plan::{Point, TraceMode},
     results::{TraceCost, TraceRecord, TraceStepRow, TracedTrial},
@@ -85,7 +85,6 @@ pub(super) struct Launch<'a> {
     pub tracing: Option<Tracing>,
     /// Where timelines go.
     pub folder: PathBuf,
-    pub names: Names,
 }
 
 /// Why a launch cannot go on.
@@ -176,15 +175,13 @@ impl Launch<'_> {
             let file = BufWriter::new(File::create(&path).map_err(failed)?);
             timeline = Some(TraceJson::new(file, window.start_ns, TIMELINE).map_err(failed)?);
         }
-        let mut files = tracing.files()?;
-        let figures =
-            analyse(&mut files, &mut self.names, window, &windows, &mut |activity, names| match &mut timeline {
-                Some(timeline) => {
-                    timeline.activity(activity, names).map_err(|source| TraceError::Io { path: path.clone(), source })
-                }
-                None => Ok(()),
-            })?;
-        tracing.keep(files);
+        let mut also = |activity: &Activity, names: &Names| match &mut timeline {
+            Some(timeline) => {
+                timeline.activity(activity, names).map_err(|source| TraceError::Io { path: path.clone(), source })
+            }
+            None => Ok(()),
+        };
+        let figures = tracing.analyse(window, &windows, &mut also)?;
         if let Some(timeline) = timeline {
             let note = timeline.finish(window.end_ns, &kept.steps, &kept.requests, &[]).map_err(failed)?;
             found.notes.extend(note.map(|note| format!("point-{:05}.trace.json is {note}", point.number)));

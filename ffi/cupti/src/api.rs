@@ -144,7 +144,8 @@ impl Cupti {
     /// Records that CUPTI had to drop since it was last asked.
     pub fn dropped(&self, context: *mut c_void, stream: u32) -> u64 {
         let mut count = 0_usize;
-        // SAFETY: the context is the one that CUPTI itself gave with the buffer, within the same callback.
+        // SAFETY: the context is the one that CUPTI itself gave with the buffer, within the same callback, or null, which
+        // means the queue of no context.
         let status = unsafe { (self.dropped)(context, stream, &mut count) };
         if status == SUCCESS { count as u64 } else { 0 }
     }

@@ -165,6 +165,11 @@ impl Session {
         // What is in CUPTI's buffers belongs to the state that ends. Only where a recording ends are buffers with unfinished
         // records taken too: nothing comes after it.
         let _ = self.cupti.flush(if was_on { FLUSH_FORCED } else { 0 });
+        // Those for which there was no buffer, and so no completion to ask in.
+        let dropped = self.cupti.dropped(std::ptr::null_mut(), 0);
+        if was_on {
+            let _ = self.tasks.send(Task::Dropped(dropped));
+        }
         self.read_clocks();
         self.keep.store(on, Ordering::Release);
     }

@@ -17,6 +17,8 @@ use crate::{
 pub enum Task {
     /// Write the records of a completed buffer, `valid` bytes of it; give it back.
     Buffer { buffer: Buffer, valid: usize, keep: bool, dropped: u64 },
+    /// Count these records as dropped.
+    Dropped(u64),
     /// Write these bytes, which are whole records.
     Bytes([u8; format::RECORD]),
     /// Note how often CUPTI found no free buffer, put everything on the file, and answer.
@@ -56,6 +58,10 @@ impl Writer {
                     };
                     pool.give(buffer);
                     done
+                }
+                Task::Dropped(dropped) => {
+                    self.told.lost.dropped += dropped;
+                    Ok(())
                 }
                 Task::Bytes(bytes) => self.file.write_all(&bytes),
                 Task::Sync { refused, answer } => {

@@ -8,8 +8,9 @@ use std::{
 };
 
 use super::{
+    analysis::{StepFigures, TraceFigures, Window, analyse},
     format::{Lost, TraceError},
-    reader::TraceFile,
+    reader::{Activity, Names, TraceFile},
 };
 
 /// How often the processes' answers are looked at.
@@ -64,6 +65,8 @@ pub struct Tracing {
     folder: PathBuf,
     generation: u64,
     files: BTreeMap<u32, TraceFile>,
+    /// Of all files, for as long as they are read: each file knows its names by these numbers.
+    names: Names,
 }
 
 impl Tracing {
@@ -78,7 +81,7 @@ impl Tracing {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         // The injected processes may stand in other directories.
-        Ok(Self { folder: folder.canonicalize()?, generation: 0, files: BTreeMap::new() })
+        Ok(Self { folder: folder.canonicalize()?, generation: 0, files: BTreeMap::new(), names: Names::default() })
     }
 
     /// What a cell's environment must hold so that `collector` is injected into it and its children.
@@ -148,7 +151,7 @@ impl Tracing {
         }
     }
 
-    /// The processes' files, each where it was last read to.
+    /// The processes' files, each where it was last read to; taken out.
     ///
     /// # Errors
     /// When one cannot be opened or is none.
@@ -166,9 +169,20 @@ impl Tracing {
         Ok(std::mem::take(&mut self.files).into_values().collect())
     }
 
-    /// Takes the files back, to go on from there.
-    pub fn keep(&mut self, files: Vec<TraceFile>) {
+    /// Sums up what has been recorded since the last call; see [`analyse`].
+    ///
+    /// # Errors
+    /// As [`analyse`].
+    pub fn analyse(
+        &mut self,
+        window: Window,
+        steps: &[Window],
+        also: &mut dyn FnMut(&Activity, &Names) -> Result<(), TraceError>,
+    ) -> Result<(TraceFigures, Vec<StepFigures>), TraceError> {
+        let mut files = self.files()?;
+        let done = analyse(&mut files, &mut self.names, window, steps, also);
         self.files = files.into_iter().map(|file| (file.pid(), file)).collect();
+        done
     }
 }
 

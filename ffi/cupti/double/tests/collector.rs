@@ -8,7 +8,7 @@ use std::{
 };
 
 use common::{PROGRAM, collector, cupti};
-use tacho::measure::trace::{Names, TraceFigures, Tracing, Window, analyse};
+use tacho::measure::trace::{TraceFigures, Tracing, Window};
 
 fn program(tracing: &Tracing, count: u64) -> Command {
     let mut command = Command::new(PROGRAM);
@@ -31,12 +31,8 @@ fn wait_for_emitted(child: &mut Child) {
 }
 
 fn analysed(tracing: &mut Tracing) -> TraceFigures {
-    let mut files = tracing.files().unwrap();
     let everything = Window { start_ns: 0, end_ns: u64::MAX / 4 };
-    let mut names = Names::default();
-    let (figures, _) = analyse(&mut files, &mut names, everything, &[], &mut |_, _| Ok(())).unwrap();
-    tracing.keep(files);
-    figures
+    tracing.analyse(everything, &[], &mut |_, _| Ok(())).unwrap().0
 }
 
 fn peak_rss_mib(pid: u32) -> u64 {

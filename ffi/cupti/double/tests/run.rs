@@ -76,7 +76,7 @@ fn points_are_traced_in_launches_of_their_own() {
         assert!((0.02..0.5).contains(&busy), "{busy}");
         let figures = &trace.typical().unwrap().figures;
         assert_eq!((figures.devices, figures.processes), (1, 1));
-        assert!(figures.nccl_ns > 0 && figures.copy_bytes > 0 && figures.graph_launches > 0);
+        assert!(figures.nccl_ns > 0 && figures.copy_bytes > 0 && figures.graph_launches > 0, "{figures:?}");
         // A millisecond has 4 kernels, 2 of them by themselves and 2 in one graph.
         assert!(figures.kernels.abs_diff(4 * figures.graph_launches) <= 4, "{figures:?}");
         assert!(figures.launches.abs_diff(2 * figures.graph_launches) <= 4, "{figures:?}");
