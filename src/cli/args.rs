@@ -257,6 +257,11 @@ pub struct RunArgs {
     /// When the GPU's own clock is read too: off, trial, or steps [default: steps]
     #[arg(long, value_name = "WHEN", env = "TACHO_DEVICE_CLOCK", hide_env = true, help_heading = "Trials")]
     pub device_clock: Option<String>,
+    /// Trace the GPU's kernels after timing, in launches of their own: off, once, or abba, which also measures what tracing
+    /// costs [default: off; abba when no mode is given]
+    #[arg(long, value_name = "MODE", env = "TACHO_TRACE", hide_env = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "abba", help_heading = "Trials")]
+    pub trace: Option<String>,
     /// The longest that loading an engine may take [default: 10m]
     #[arg(long, value_name = "TIME", env = "TACHO_LOAD_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub load_deadline: Option<String>,

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use clap::{ArgMatches, parser::ValueSource};
 use tacho::plan::{
-    Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TrialsDraft, Values,
-    check_overlaps, read,
+    Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
+    Values, check_overlaps, read,
     registry::Registry,
     resolve, scalar, shipped,
     values::{self, ValueError},
@@ -117,6 +117,7 @@ impl Layer<'_> {
                 latency_trials: self.take("latency_trials", &args.latency_trials),
                 device_clock: self.parse("device_clock", &args.device_clock, str::parse)?,
             },
+            trace: self.parse("trace", &args.trace, TraceMode::named)?,
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
         })

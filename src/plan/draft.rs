@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::Value as Json;
 
-use super::origin::{Origin, Sourced};
+use super::{
+    origin::{Origin, Sourced},
+    point::TraceMode,
+};
 use crate::{measure::DeviceClockMode, workload::LengthDist};
 
 /// What an axis can vary.
@@ -163,6 +166,8 @@ pub struct Draft {
     pub sampling: SamplingDraft,
     /// How many trials.
     pub trials: TrialsDraft,
+    /// Whether kernels are traced.
+    pub trace: Option<Sourced<TraceMode>>,
     /// The longest a load may take.
     pub load_within: Option<Sourced<Duration>>,
     /// The longest a trial may take.
@@ -197,6 +202,7 @@ impl Draft {
                 latency_trials: self.trials.latency_trials.or(weaker.trials.latency_trials),
                 device_clock: self.trials.device_clock.or(weaker.trials.device_clock),
             },
+            trace: self.trace.or(weaker.trace),
             load_within: self.load_within.or(weaker.load_within),
             trial_within: self.trial_within.or(weaker.trial_within),
         }

@@ -82,6 +82,41 @@ pub struct TrialPolicy {
     pub device_clock: DeviceClockMode,
 }
 
+/// Whether points are traced after they have been timed, in launches of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceMode {
+    /// Not at all.
+    #[default]
+    Off,
+    /// In one launch of the cell; what tracing costs stays unknown.
+    Once,
+    /// In two, with two untraced launches between them, which tells what tracing costs.
+    Abba,
+}
+
+impl TraceMode {
+    /// As plans and flags name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Once => "once",
+            Self::Abba => "abba",
+        }
+    }
+
+    /// By its name.
+    ///
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub fn named(name: &str) -> Result<Self, String> {
+        [Self::Off, Self::Once, Self::Abba]
+            .into_iter()
+            .find(|mode| mode.as_str() == name)
+            .ok_or_else(|| format!("expected off, once or abba, found '{name}'"))
+    }
+}
+
 /// Deadlines of a cell, and the rest of a resolved plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -91,6 +126,9 @@ pub struct Plan {
     pub points: Vec<Point>,
     /// How many trials.
     pub trials: TrialPolicy,
+    /// Whether kernels are traced.
+    #[serde(default)]
+    pub trace: TraceMode,
     /// The longest that loading an engine may take.
     pub load_within: Duration,
     /// The longest that one trial may take.

@@ -5,6 +5,7 @@ use super::{
     PlanError,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
     origin::{Source, Sourced},
+    point::TraceMode,
     registry::Registry,
     resolve::check_overlaps,
     scalar,
@@ -12,9 +13,9 @@ use super::{
     values,
 };
 
-const TOP: [&str; 8] = ["name", "seed", "engine", "model", "workload", "axes", "trials", "deadlines"];
 const TRIALS: [&str; 7] =
     ["target", "min_trials", "max_trials", "max_time", "max_warmup", "latency_trials", "device_clock"];
+const TOP: [&str; 9] = ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "deadlines"];
 const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
 
 /// Reads a plan file.
@@ -34,6 +35,7 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "workload" => workload(value, &mut draft)?,
             "axes" => axes(value, registry, &mut draft)?,
             "trials" => draft.trials = trials(value)?,
+            "trace" => draft.trace = Some(trace(value)?),
             "deadlines" => deadlines(value, &mut draft)?,
             _ => return Err(entry.unknown("the plan", &TOP)),
         }
@@ -44,6 +46,11 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
 
 fn sourced<T>(node: &Node<'_>, value: T) -> Sourced<T> {
     Sourced::new(value, node.at())
+}
+
+fn trace(node: &Node<'_>) -> Result<Sourced<TraceMode>, PlanError> {
+    let mode = TraceMode::named(node.text("\"off\", \"once\" or \"abba\"")?);
+    Ok(sourced(node, mode.map_err(|problem| PlanError::at(&node.at(), problem))?))
 }
 
 fn name(node: &Node<'_>) -> Result<Sourced<String>, PlanError> {

@@ -187,6 +187,26 @@ impl EngineEntry {
     }
 }
 
+/// The library that the CUDA driver injects into a traced cell: what `TACHO_COLLECTOR` names, else where cell programs lie.
+///
+/// # Errors
+/// A sentence for a person when it is not built.
+pub fn collector() -> Result<PathBuf, String> {
+    const FILE: &str = "libtacho_cupti.so";
+    const BUILD: &str = "cargo build --release -p tacho-cupti";
+    if let Some(named) = std::env::var_os("TACHO_COLLECTOR").map(PathBuf::from) {
+        let missing =
+            || format!("TACHO_COLLECTOR names {}, which is no file; build it with `{BUILD}`", named.display());
+        return named.canonicalize().ok().filter(|path| path.is_file()).ok_or_else(missing);
+    }
+    let folders = cell_folders();
+    let found = folders.iter().map(|folder| folder.join(FILE)).find(|path| path.is_file());
+    found.and_then(|path| path.canonicalize().ok()).ok_or_else(|| {
+        let searched: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        format!("{FILE} is not in {}; build it with `{BUILD}`", searched.join(" or "))
+    })
+}
+
 /// The program `tacho` itself and not a test or bench that links the library, which lie in `deps`.
 fn is_tacho(exe: &Path) -> bool {
     exe.file_stem().is_some_and(|stem| stem == "tacho") && !in_deps(exe)

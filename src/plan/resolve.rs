@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    EngineSpec, Plan, PlanError, Point, PointWorkload, TrialPolicy,
+    EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
     expand::{combinations, point_count},
     origin::{Origin, Sourced, suggest},
@@ -129,6 +129,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let zip = told.tell("axes.mode", draft.zip, false, |zip| if *zip { "zip" } else { "cross" }.to_owned());
     let sampling = sampling(draft.sampling, seed, &mut told)?;
     let trials = trials(draft.trials, &mut told)?;
+    let trace = told.tell("trace", draft.trace, TraceMode::Off, |mode| mode.as_str().to_owned());
     let text = |time: &Duration| duration_text(*time);
     let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
     let trial_within = told.tell("deadlines.trial", draft.trial_within, DEFAULT_TRIAL_WITHIN, text);
@@ -160,7 +161,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             }
         }
     }
-    let plan = Plan { name, points, trials, load_within, trial_within };
+    let plan = Plan { name, points, trials, trace, load_within, trial_within };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
 }
 

@@ -16,12 +16,16 @@ pub mod schema;
 mod summary;
 #[cfg(test)]
 pub(crate) mod testing;
+mod traces;
 mod trial_tables;
 
 pub use error::ResultsError;
 pub use parts::PartRows;
-pub use record::{Failure, PointRecord, PointStatus, Quantiles, TrialFigures, TrialRecord};
+pub use record::{
+    Failure, PointRecord, PointStatus, Quantiles, TraceCost, TraceRecord, TracedTrial, TrialFigures, TrialRecord,
+};
 pub use run_dir::{Outputs, Resumed, RunDir};
 pub use run_info::{EngineRecord, FORMAT, Host, Provenance, RunInfo, SCHEMA};
 pub use summary::{Summary, ThroughputSummary};
+pub use traces::TraceStepRow;
 pub use trial_tables::{Discard, TrialTables};

@@ -5,6 +5,7 @@ use super::{
     Failure, PointRecord, PointStatus, ResultsError, RunInfo, TrialRecord,
     cells::{CellColumn, nullable, required, write_csv, write_json, write_parquet},
     schema::Kind,
+    traces,
 };
 use crate::{
     cell::protocol::Load,
@@ -72,6 +73,7 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
             }
         }
     }
+    all.extend(traces::columns(|r: &PointRow| &r.record));
     all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &PointRow| {
         r.trial.as_ref().and_then(|trial| trial.figures.latency_null_reason.clone())
     }));

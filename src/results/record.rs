@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cell::protocol::{Method, TrialSummary},
     engine::{EngineInfo, ErrorKind},
+    measure::trace::TraceFigures,
     plan::Point,
 };
 
@@ -94,6 +95,63 @@ pub enum PointStatus {
     Failed(Failure),
 }
 
+/// One traced trial. Its duration is in no figure but the cost of tracing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TracedTrial {
+    /// Which launch of the cell, from 0, untraced ones counted.
+    pub launch: u32,
+    /// Its number in the launch, from 0. The same number has the same requests in every launch.
+    pub trial: u32,
+    /// Which door.
+    pub method: Method,
+    /// How long it took.
+    pub seconds: f64,
+    /// Steps of the engine; 0 where the engine's own call did them all.
+    pub steps: u64,
+    /// What the devices did.
+    pub figures: TraceFigures,
+}
+
+/// How much longer trials take when they are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceCost {
+    /// Median of traced / untraced duration, over pairs of trials with the same requests in neighbouring launches.
+    pub ratio: f64,
+    /// Lower end of its 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Pairs.
+    pub pairs: u64,
+}
+
+/// A point's trace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TraceRecord {
+    /// The traced trials.
+    pub trials: Vec<TracedTrial>,
+    /// What tracing costs.
+    pub cost: Option<TraceCost>,
+    /// Why there are no traced trials, or why the cost is not known.
+    pub null_reason: Option<String>,
+    /// What the timeline leaves out, and doubts about the figures.
+    pub notes: Vec<String>,
+}
+
+impl TraceRecord {
+    /// The trial that stands for the point: the one of median duration, the shorter of the middle two.
+    pub fn typical(&self) -> Option<&TracedTrial> {
+        let mut trials: Vec<&TracedTrial> = self.trials.iter().collect();
+        trials.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
+        trials.get(trials.len().saturating_sub(1) / 2).copied()
+    }
+
+    /// Share of the typical traced trial in which a device was busy, between 0 and 1.
+    pub fn busy_fraction(&self) -> Option<f64> {
+        self.typical()?.figures.busy_fraction()
+    }
+}
+
 /// A point's outcome: one line of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PointRecord {
@@ -116,6 +174,9 @@ pub struct PointRecord {
     pub warmup_steady: bool,
     /// The timed trials.
     pub trials: Vec<TrialRecord>,
+    /// What the GPU did, from trials of their own; None when tracing was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceRecord>,
     /// Why no further trial was run: `target`, `max_trials`, `max_time`, or `failed`.
     pub stopped_by: String,
 }
@@ -134,6 +195,7 @@ impl PointRecord {
             warmup_seconds: Vec::new(),
             warmup_steady: false,
             trials: Vec::new(),
+            trace: None,
             stopped_by,
         }
     }

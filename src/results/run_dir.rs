@@ -10,14 +10,14 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
-    EngineRecord, FORMAT, PartRows, PointRecord, ResultsError, RunInfo, SCHEMA, TrialTables,
+    EngineRecord, FORMAT, PartRows, PointRecord, ResultsError, RunInfo, SCHEMA, TraceStepRow, TrialTables,
     files::{replace, sync_dir},
     journal::{Entry, Journal},
     merge,
     parts::{PointParts, remove},
     points, run_info,
     run_info::{Host, Provenance},
-    summary,
+    summary, traces,
 };
 use crate::{cell::protocol::Method, report};
 
@@ -25,6 +25,7 @@ const RUN: &str = "run.json";
 const JOURNAL: &str = "journal.jsonl";
 const PARTS: &str = "parts";
 const LOGS: &str = "logs";
+const TRACES: &str = "traces";
 const LOCK: &str = ".lock";
 
 /// A run directory that this process alone writes to. The lock ends with the value or the process.
@@ -198,6 +199,28 @@ impl RunDir {
         Ok(())
     }
 
+    /// Where traces lie.
+    pub fn traces(&self) -> PathBuf {
+        self.dir.join(TRACES)
+    }
+
+    /// Replaces a finished point's record; its rows stay as they are.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] when it cannot be written: the journal then keeps the old one.
+    pub fn amend(&mut self, record: PointRecord) -> Result<(), ResultsError> {
+        let rows = self.rows.get(&record.point.number).copied().unwrap_or_default();
+        self.journal.append(&Entry { record, rows })
+    }
+
+    /// Writes the steps of a point's traced trials.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] when they cannot be written.
+    pub fn traced_steps(&self, point: u32, rows: &[TraceStepRow]) -> Result<(), ResultsError> {
+        traces::write_steps(&self.traces().join(format!("point-{point:05}.steps.parquet")), rows)
+    }
+
     /// Makes the tables, charts and report of what there is: of the whole run, or of a run that was stopped.
     ///
     /// # Errors
@@ -206,6 +229,7 @@ impl RunDir {
     pub fn finish(&self, records: &[PointRecord]) -> Result<Outputs, ResultsError> {
         let mut tables = merge::merge_all(&self.dir, &self.dir.join(PARTS), &self.rows)?;
         tables.extend(points::write(&self.dir, &self.info, records)?);
+        tables.extend(traces::write_kernels(&self.dir, records)?);
         tables.extend(summary::write(&self.dir, &self.info, records)?);
         let charts = report::charts::write(&self.dir, records)?;
         let report = self.dir.join("report.md");

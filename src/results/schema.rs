@@ -5,7 +5,7 @@ use arrow_schema::{DataType, Field, Schema};
 
 use super::{
     columns::{PLACE, Table},
-    points, summary,
+    points, summary, traces,
 };
 use crate::{
     cell::protocol::{RequestRow, StepRow, TokenRow},
@@ -125,6 +125,18 @@ pub fn tables() -> Vec<TableSchema> {
             row: "A row a step of the engine, in timed step-loop trials.",
             columns: streamed::<StepRow>(),
         },
+        TableSchema {
+            name: "kernels",
+            files: "kernels.parquet",
+            row: "A row a kernel's name and traced trial, for the kernels that took longest; only in runs with `--trace`.",
+            columns: traces::kernel_columns().into_iter().map(|column| column.column).collect(),
+        },
+        TableSchema {
+            name: "traced steps",
+            files: "traces/point-NNNNN.steps.parquet",
+            row: "A row a step of a traced trial of the point. Timed trials are never traced, so these steps are not in `steps`.",
+            columns: traces::step_columns().into_iter().map(|column| column.column).collect(),
+        },
     ]
 }
 
@@ -180,6 +192,7 @@ After a change there, `TACHO_WRITE_DOCS=1 cargo test --release --lib schema` wri
 | `parts/` | each point's part of the streamed tables; kept, because a resumed run makes the whole tables from them |
 | `points.*`, `summary.*` | figures, see below |
 | `requests.parquet`, `tokens.parquet`, `steps.parquet` | records, see below |
+| `kernels.parquet`, `traces/` | with `--trace`: kernels, and a point's traced steps and timeline (`point-NNNNN.trace.json`, for Perfetto) |
 | `report.md`, `charts/` | for reading |
 | `logs/` | what the cells wrote |
 

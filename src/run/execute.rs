@@ -1,6 +1,7 @@
 //! The run itself: cell by cell, point by point.
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -83,27 +84,27 @@ pub fn execute(
     Ok(RunReport { records, outputs, interrupted })
 }
 
-struct Run<'a> {
-    plan: &'a Plan,
-    dir: &'a mut RunDir,
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) dir: &'a mut RunDir,
     finished: BTreeMap<u32, PointRecord>,
-    options: &'a RunOptions<'a>,
-    progress: &'a mut dyn Progress,
-    records: BTreeMap<u32, PointRecord>,
+    pub(super) options: &'a RunOptions<'a>,
+    pub(super) progress: &'a mut dyn Progress,
+    pub(super) records: BTreeMap<u32, PointRecord>,
     /// The ids that prompts are drawn from, by model: the first engine's to load it, so that all engines get the same.
-    ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
+    pub(super) ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
     digests: BTreeMap<PathBuf, String>,
 }
 
 /// A cell with its engine loaded.
-struct Loaded {
-    cell: Cell,
-    info: EngineInfo,
-    load_ns: u64,
+pub(super) struct Loaded {
+    pub(super) cell: Cell,
+    pub(super) info: EngineInfo,
+    pub(super) load_ns: u64,
 }
 
 impl Run<'_> {
-    fn interrupted(&self) -> bool {
+    pub(super) fn interrupted(&self) -> bool {
         self.options.interrupted.load(Ordering::Relaxed)
     }
 
@@ -146,7 +147,7 @@ impl Run<'_> {
         {
             self.progress.note(&format!("{}: its cell did not end cleanly: {error}", plan.load.engine));
         }
-        Ok(())
+        self.trace(plan, model_digest.as_deref())
     }
 
     fn digest(&mut self, path: &Path) -> Result<String, Failure> {
@@ -165,21 +166,28 @@ impl Run<'_> {
     }
 
     fn start(&mut self, plan: &CellPlan, model_digest: Option<&str>) -> Result<Loaded, Failure> {
-        let program = (self.options.cell_program)(&plan.load.engine).map_err(plain_failure)?;
-        self.progress.trial(&format!("loading {}", plan.load.engine), 0);
-        let log = self.dir.logs().join(format!("{}.log", file_name(&plan.load.engine)));
-        let mut cell = Cell::start(&program, &log).map_err(failure_of)?;
-        let loaded = cell.load(&plan.load, self.plan.load_within);
-        let (info, load_ns) = loaded.map_err(|error| failure_with_log(error, &cell))?;
+        let running = self.launch(plan, &[])?;
         let engine = EngineRecord {
             asked: plan.load.clone(),
-            info: info.clone(),
-            load_ns,
+            info: running.info.clone(),
+            load_ns: running.load_ns,
             model_digest: model_digest.map(str::to_owned),
         };
         if let Err(error) = self.dir.engine_loaded(&engine_label(&plan.load, model_digest), engine) {
             self.progress.note(&error.to_string());
         }
+        Ok(running)
+    }
+
+    /// Starts a cell, with more in its environment, and loads its engine.
+    pub(super) fn launch(&mut self, plan: &CellPlan, environment: &[(OsString, OsString)]) -> Result<Loaded, Failure> {
+        let mut program = (self.options.cell_program)(&plan.load.engine).map_err(plain_failure)?;
+        program.env.extend_from_slice(environment);
+        self.progress.trial(&format!("loading {}", plan.load.engine), 0);
+        let log = self.dir.logs().join(format!("{}.log", file_name(&plan.load.engine)));
+        let mut cell = Cell::start(&program, &log).map_err(failure_of)?;
+        let loaded = cell.load(&plan.load, self.plan.load_within);
+        let (info, load_ns) = loaded.map_err(|error| failure_with_log(error, &cell))?;
         Ok(Loaded { cell, info, load_ns })
     }
 

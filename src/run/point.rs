@@ -99,7 +99,7 @@ impl Bench<'_> {
 
     /// The requests of one trial. The stream depends on the work and on how many trials of that kind came before, not on
     /// the engine: every engine gets the same ids, and no two trials do.
-    fn workload(&self, point: &Point, kind: TrialKind, method: Method, ordinal: u32) -> WorkloadSpec {
+    pub fn workload(&self, point: &Point, kind: TrialKind, method: Method, ordinal: u32) -> WorkloadSpec {
         let work = &point.workload;
         let what = json!([work, point.load, kind, method, ordinal]).to_string();
         let hash = blake3::hash(what.as_bytes());
