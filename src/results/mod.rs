@@ -5,6 +5,7 @@ mod columns;
 mod encode;
 mod error;
 pub(crate) mod files;
+mod hardware;
 mod journal;
 mod merge;
 mod parts;
@@ -20,8 +21,8 @@ mod trial_tables;
 
 pub use error::ResultsError;
 pub use parts::PartRows;
-pub use record::{Failure, PointRecord, PointStatus, Quantiles, TrialFigures, TrialRecord};
+pub use record::{Failure, PointRecord, PointStatus, Quantiles, TrialFigures, TrialHardware, TrialRecord};
 pub use run_dir::{Outputs, Resumed, RunDir};
-pub use run_info::{EngineRecord, FORMAT, Host, Provenance, RunInfo, SCHEMA};
+pub use run_info::{EngineRecord, FORMAT, Host, Provenance, RunHardware, RunInfo, SCHEMA};
 pub use summary::{Summary, ThroughputSummary};
 pub use trial_tables::{Discard, TrialTables};
