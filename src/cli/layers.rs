@@ -115,9 +115,12 @@ impl Layer<'_> {
                 max_time: self.parse("max_time", &args.max_time, scalar::duration)?,
                 max_warmup: self.take("max_warmup", &args.max_warmup),
                 latency_trials: self.take("latency_trials", &args.latency_trials),
+                max_repeats: self.take("max_repeats", &args.max_repeats),
+                clock_band: self.parse("clock_band", &args.clock_band, scalar::fraction)?,
             },
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
+            telemetry: self.parse("telemetry", &args.telemetry, scalar::period)?,
         })
     }
 

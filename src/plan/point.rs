@@ -76,6 +76,17 @@ pub struct TrialPolicy {
     pub max_warmup: u32,
     /// Step-loop trials for latencies after the timed `generate` trials; 0 leaves offline latencies null.
     pub latency_trials: u32,
+    /// Trials of a point that are run again when a GPU was throttled or its clock unusual; later ones keep their marks.
+    #[serde(default)]
+    pub max_repeats: u32,
+    /// The fraction by which a trial's mean GPU clock may differ from that of the point's other trials, either way.
+    #[serde(default = "clock_band")]
+    pub clock_band: f64,
+}
+
+/// Of plans from before there was one.
+fn clock_band() -> f64 {
+    0.05
 }
 
 /// Deadlines of a cell, and the rest of a resolved plan.
@@ -91,6 +102,9 @@ pub struct Plan {
     pub load_within: Duration,
     /// The longest that one trial may take.
     pub trial_within: Duration,
+    /// How often the hardware is sampled during timed trials; None for not at all.
+    #[serde(default)]
+    pub telemetry: Option<Duration>,
 }
 
 /// What one cell is started for: one engine configuration and its points.

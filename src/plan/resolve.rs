@@ -31,7 +31,10 @@ const DEFAULT_TRIALS: TrialPolicy = TrialPolicy {
     max_time: Duration::from_secs(120),
     max_warmup: 10,
     latency_trials: 1,
+    max_repeats: 3,
+    clock_band: 0.05,
 };
+const DEFAULT_TELEMETRY: Option<Duration> = Some(Duration::from_millis(100));
 const DEFAULT_LOAD_WITHIN: Duration = Duration::from_secs(600);
 const DEFAULT_TRIAL_WITHIN: Duration = Duration::from_secs(1800);
 
@@ -131,6 +134,9 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let text = |time: &Duration| duration_text(*time);
     let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
     let trial_within = told.tell("deadlines.trial", draft.trial_within, DEFAULT_TRIAL_WITHIN, text);
+    let telemetry = told.tell("telemetry", draft.telemetry, DEFAULT_TELEMETRY, |period| {
+        period.map_or_else(|| "off".to_owned(), duration_text)
+    });
 
     let mut points = Vec::new();
     for id in &engines {
@@ -159,7 +165,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             }
         }
     }
-    let plan = Plan { name, points, trials, load_within, trial_within };
+    let plan = Plan { name, points, trials, load_within, trial_within, telemetry };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
 }
 
@@ -385,6 +391,8 @@ fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy, PlanError>
         max_time: told.tell("trials.max_time", draft.max_time, base.max_time, |time| duration_text(*time)),
         max_warmup: told.tell("trials.max_warmup", draft.max_warmup, base.max_warmup, u32::to_string),
         latency_trials: told.tell("trials.latency_trials", draft.latency_trials, base.latency_trials, u32::to_string),
+        max_repeats: told.tell("trials.max_repeats", draft.max_repeats, base.max_repeats, u32::to_string),
+        clock_band: told.tell("trials.clock_band", draft.clock_band, base.clock_band, percent),
     })
 }
 

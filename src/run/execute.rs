@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    Progress, model,
+    OpenGpus, Progress,
+    hardware::{CellHardware, Hardware},
+    model,
     point::{self, Bench},
 };
 use crate::{
@@ -25,6 +27,10 @@ pub struct RunOptions<'a> {
     pub cell_program: &'a dyn Fn(&str) -> Result<CellProgram, String>,
     /// Set from outside to stop after the trial that is running.
     pub interrupted: &'a AtomicBool,
+    /// Who answers for the machine's GPUs.
+    pub gpus: OpenGpus<'a>,
+    /// Where measured ceilings are kept.
+    pub ceilings: &'a Path,
 }
 
 /// What a run came to.
@@ -65,6 +71,7 @@ pub fn execute(
         records: BTreeMap::new(),
         ids: BTreeMap::new(),
         digests: BTreeMap::new(),
+        hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
     };
     run.progress.begin(plan.points.len() as u32);
     for cell in plan.cells() {
@@ -93,6 +100,7 @@ struct Run<'a> {
     /// The ids that prompts are drawn from, by model: the first engine's to load it, so that all engines get the same.
     ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
     digests: BTreeMap<PathBuf, String>,
+    hardware: Hardware<'a>,
 }
 
 /// A cell with its engine loaded.
@@ -100,6 +108,7 @@ struct Loaded {
     cell: Cell,
     info: EngineInfo,
     load_ns: u64,
+    hardware: CellHardware,
 }
 
 impl Run<'_> {
@@ -180,7 +189,11 @@ impl Run<'_> {
         if let Err(error) = self.dir.engine_loaded(&engine_label(&plan.load, model_digest), engine) {
             self.progress.note(&error.to_string());
         }
-        Ok(Loaded { cell, info, load_ns })
+        let hardware = self.hardware.cell(cell.pid(), plan.load.model.as_deref(), &info, self.progress);
+        if let Err(error) = self.dir.hardware(self.hardware.known()) {
+            self.progress.note(&error.to_string());
+        }
+        Ok(Loaded { cell, info, load_ns, hardware })
     }
 
     fn point(
@@ -199,6 +212,8 @@ impl Run<'_> {
             model_digest,
             ids,
             interrupted: self.options.interrupted,
+            hardware: &self.hardware,
+            limits: &running.hardware,
         };
         self.progress.point(number, self.plan.points.len() as u32, &point.label());
         let key = bench.key(&point);
