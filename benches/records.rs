@@ -58,7 +58,7 @@ fn events(round: usize) -> f64 {
     let figures = tables.finish(&summary).expect("figures");
     let figured = start.elapsed();
     let mut record = point();
-    record.trials.push(TrialRecord { trial: 0, method: Method::Steps, summary, figures });
+    record.trials.push(TrialRecord::new(0, Method::Steps, summary, figures));
     run.point_done(record.clone()).expect("journalled");
     let journalled = start.elapsed();
     run.finish(&[record]).expect("tables");
@@ -95,7 +95,7 @@ fn memory() -> u64 {
         let summary = summary(1_000_000, 16_000_000);
         let figures = tables.finish(&summary).expect("figures");
         let mut record = point();
-        record.trials.push(TrialRecord { trial: 0, method: Method::Steps, summary, figures });
+        record.trials.push(TrialRecord::new(0, Method::Steps, summary, figures));
         run.point_done(record.clone()).expect("journalled");
         run.finish(&[record]).expect("tables");
     })

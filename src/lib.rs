@@ -10,6 +10,7 @@ pub mod cell;
 pub mod engine;
 #[cfg(feature = "harness")]
 pub mod environment;
+pub mod gguf;
 pub mod measure;
 #[cfg(feature = "harness")]
 pub mod metrics;
@@ -21,6 +22,8 @@ pub mod plan;
 pub mod report;
 #[cfg(feature = "harness")]
 pub mod results;
+#[cfg(feature = "harness")]
+pub mod roofline;
 #[cfg(feature = "harness")]
 pub mod run;
 pub mod workload;

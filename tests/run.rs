@@ -125,6 +125,8 @@ fn a_clean_run_leaves_every_file_and_true_figures() {
         "requests.parquet",
         "tokens.parquet",
         "steps.parquet",
+        "gpu.parquet",
+        "host.parquet",
         "report.md",
         "charts/throughput.svg",
         "charts/throughput.png",

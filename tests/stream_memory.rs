@@ -25,7 +25,7 @@ fn a_million_requests_of_sixteen_tokens_fit_in_64_mib() {
         let ttft = figures.ttft.unwrap();
         assert!(ttft.n == 1_000_000 && ttft.error <= tacho::metrics::HISTOGRAM_ERROR, "{ttft:?}");
         let mut record = point();
-        record.trials.push(TrialRecord { trial: 0, method: Method::Steps, summary, figures });
+        record.trials.push(TrialRecord::new(0, Method::Steps, summary, figures));
         run.point_done(record.clone()).unwrap();
         run.finish(&[record]).unwrap();
     });

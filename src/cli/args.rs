@@ -80,6 +80,20 @@ pub enum Command {
               value_name = "BOOL")]
         json: Option<bool>,
     },
+    /// Measure what this machine can do, which MFU and MBU are fractions of: memory reads, arithmetic; keep it for later runs
+    ///
+    /// Takes some seconds and wants the machine for itself. The processor is measured by tacho, the first GPU that CUDA
+    /// shows by the program tacho-cuda beside it.
+    Ceilings {
+        /// Measure nothing: show what is kept
+        #[arg(long)]
+        kept: bool,
+        /// As JSON
+        #[arg(long, env = "TACHO_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+              value_parser = BoolishValueParser::new(), hide_possible_values = true, hide_env = true,
+              value_name = "BOOL")]
+        json: Option<bool>,
+    },
     /// Print what the files of a run directory hold: every metric's formula, every column with its unit
     Schema,
     /// Print shell completions
@@ -262,6 +276,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "MODE", env = "TACHO_TRACE", hide_env = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "abba", help_heading = "Trials")]
     pub trace: Option<String>,
+    /// Trials of a point that are run again when a GPU was throttled or its clock unusual [default: 3]
+    #[arg(long, value_name = "N", env = "TACHO_MAX_REPEATS", hide_env = true, help_heading = "Trials")]
+    pub max_repeats: Option<u32>,
+    /// How far a trial's mean GPU clock may be from that of the point's others [default: 5%]
+    #[arg(long, value_name = "FRACTION", env = "TACHO_CLOCK_BAND", hide_env = true, help_heading = "Trials")]
+    pub clock_band: Option<String>,
+    /// How often to sample GPUs and the cell's processes in timed trials, or off [default: 100ms]
+    #[arg(long, value_name = "TIME|off", env = "TACHO_TELEMETRY", hide_env = true, help_heading = "Trials")]
+    pub telemetry: Option<String>,
     /// The longest that loading an engine may take [default: 10m]
     #[arg(long, value_name = "TIME", env = "TACHO_LOAD_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub load_deadline: Option<String>,

@@ -116,10 +116,13 @@ impl Layer<'_> {
                 max_warmup: self.take("max_warmup", &args.max_warmup),
                 latency_trials: self.take("latency_trials", &args.latency_trials),
                 device_clock: self.parse("device_clock", &args.device_clock, str::parse)?,
+                max_repeats: self.take("max_repeats", &args.max_repeats),
+                clock_band: self.parse("clock_band", &args.clock_band, scalar::fraction)?,
             },
             trace: self.parse("trace", &args.trace, TraceMode::named)?,
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
+            telemetry: self.parse("telemetry", &args.telemetry, scalar::period)?,
         })
     }
 

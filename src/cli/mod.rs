@@ -1,6 +1,7 @@
 //! The command line: arguments to a plan, progress, exit codes. The library knows nothing of it.
 
 mod args;
+mod ceilings;
 mod cells;
 mod dry_run;
 mod exit;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         },
         Command::Model { action } => model::model(action),
         Command::Report { dir, json } => run::report(&dir, json == Some(true)),
+        Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),
     };

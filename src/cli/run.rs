@@ -15,7 +15,7 @@ use tacho::{
 
 use super::{
     args::{Cli, RunArgs},
-    cells, dry_run,
+    ceilings, cells, dry_run,
     exit::{self, Failure},
     interrupt, layers, progress,
 };
@@ -50,7 +50,13 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let interrupted = interrupt::flag(quiet)?;
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;
     let cell_program = |id: &str| cells::program(&registry, id, args.python.as_deref());
-    let options = RunOptions { cell_program: &cell_program, interrupted: &interrupted };
+    let ceilings = ceilings::dir();
+    let options = RunOptions {
+        cell_program: &cell_program,
+        interrupted: &interrupted,
+        gpus: &ceilings::open_gpus,
+        ceilings: &ceilings,
+    };
     let report = {
         let mut progress = progress::choose(quiet);
         execute(&plan, &mut dir, finished, &options, progress.as_mut())?

@@ -88,6 +88,8 @@ pub struct SimOptions {
     pub fault: Option<Fault>,
     /// Counted from the load on, warm-up included.
     pub fault_at_step: u64,
+    /// Whether it says that it works on a GPU, so that telemetry can be tried on recordings.
+    pub gpu: bool,
 }
 
 impl Default for SimOptions {
@@ -105,6 +107,7 @@ impl Default for SimOptions {
             time: Time::Real,
             fault: None,
             fault_at_step: 0,
+            gpu: false,
         }
     }
 }
@@ -175,7 +178,7 @@ impl Sim {
             scheduler: Scheduler::Engine,
             device: "simulated".to_owned(),
             compile_mode: None,
-            gpu_in_process: None,
+            gpu_in_process: options.gpu.then_some(true),
             parallelism: (1, 1),
             model: ModelInfo {
                 name: "sim".to_owned(),

@@ -1,9 +1,11 @@
-//! Clocks and, later, what the device did: the traits behind which GPU clocks and traces sit.
+//! Clocks, and what the machine did meanwhile: the traits behind which GPU clocks and traces sit.
 
 mod clock;
 mod device;
 #[cfg(feature = "harness")]
 pub mod trace;
+#[cfg(feature = "harness")]
+pub mod telemetry;
 
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until_ns, thread_cpu_ns};
 pub(crate) use device::TrialClock;

@@ -145,6 +145,10 @@ pub struct TrialsDraft {
     pub latency_trials: Option<Sourced<u32>>,
     /// When the device's clock is read.
     pub device_clock: Option<Sourced<DeviceClockMode>>,
+    /// Marked trials that are run again, at most.
+    pub max_repeats: Option<Sourced<u32>>,
+    /// A fraction.
+    pub clock_band: Option<Sourced<f64>>,
 }
 
 /// A plan as far as somebody said.
@@ -172,6 +176,8 @@ pub struct Draft {
     pub load_within: Option<Sourced<Duration>>,
     /// The longest a trial may take.
     pub trial_within: Option<Sourced<Duration>>,
+    /// How often the hardware is sampled; None inside is not at all.
+    pub telemetry: Option<Sourced<Option<Duration>>>,
 }
 
 impl Draft {
@@ -201,10 +207,13 @@ impl Draft {
                 max_warmup: self.trials.max_warmup.or(weaker.trials.max_warmup),
                 latency_trials: self.trials.latency_trials.or(weaker.trials.latency_trials),
                 device_clock: self.trials.device_clock.or(weaker.trials.device_clock),
+                max_repeats: self.trials.max_repeats.or(weaker.trials.max_repeats),
+                clock_band: self.trials.clock_band.or(weaker.trials.clock_band),
             },
             trace: self.trace.or(weaker.trace),
             load_within: self.load_within.or(weaker.load_within),
             trial_within: self.trial_within.or(weaker.trial_within),
+            telemetry: self.telemetry.or(weaker.telemetry),
         }
     }
 }

@@ -80,6 +80,17 @@ pub struct TrialPolicy {
     /// When the device's clock is read.
     #[serde(default)]
     pub device_clock: DeviceClockMode,
+    /// Trials of a point that are run again when a GPU was throttled or its clock unusual; later ones keep their marks.
+    #[serde(default)]
+    pub max_repeats: u32,
+    /// The fraction by which a trial's mean GPU clock may differ from that of the point's other trials, either way.
+    #[serde(default = "clock_band")]
+    pub clock_band: f64,
+}
+
+/// Of plans from before there was one.
+fn clock_band() -> f64 {
+    0.05
 }
 
 /// Whether points are traced after they have been timed, in launches of their own.
@@ -133,6 +144,9 @@ pub struct Plan {
     pub load_within: Duration,
     /// The longest that one trial may take.
     pub trial_within: Duration,
+    /// How often the hardware is sampled during timed trials; None for not at all.
+    #[serde(default)]
+    pub telemetry: Option<Duration>,
 }
 
 /// What one cell is started for: one engine configuration and its points.

@@ -13,9 +13,19 @@ use super::{
     values,
 };
 
-const TRIALS: [&str; 7] =
-    ["target", "min_trials", "max_trials", "max_time", "max_warmup", "latency_trials", "device_clock"];
-const TOP: [&str; 9] = ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "deadlines"];
+const TOP: [&str; 10] =
+    ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "telemetry", "deadlines"];
+const TRIALS: [&str; 9] = [
+    "target",
+    "min_trials",
+    "max_trials",
+    "max_time",
+    "max_warmup",
+    "latency_trials",
+    "device_clock",
+    "max_repeats",
+    "clock_band",
+];
 const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
 
 /// Reads a plan file.
@@ -37,6 +47,11 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "trials" => draft.trials = trials(value)?,
             "trace" => draft.trace = Some(trace(value)?),
             "deadlines" => deadlines(value, &mut draft)?,
+            "telemetry" => {
+                let text = value.scalar().ok_or_else(|| value.wrong("\"off\" or a period such as \"100ms\""))?;
+                let period = scalar::period(&text).map_err(|problem| PlanError::at(&value.at(), problem))?;
+                draft.telemetry = Some(sourced(value, period));
+            }
             _ => return Err(entry.unknown("the plan", &TOP)),
         }
     }
@@ -269,11 +284,9 @@ fn trials(node: &Node<'_>) -> Result<TrialsDraft, PlanError> {
     for entry in node.entries("a table: [trials]")? {
         let value = &entry.value;
         match entry.key {
-            "target" => {
-                let text = value.scalar().ok_or_else(|| value.wrong("a fraction such as 0.02 or \"2%\""))?;
-                let target = scalar::fraction(&text).map_err(|problem| PlanError::at(&value.at(), problem))?;
-                draft.target = Some(sourced(value, target));
-            }
+            "target" => draft.target = Some(fraction(value)?),
+            "clock_band" => draft.clock_band = Some(fraction(value)?),
+            "max_repeats" => draft.max_repeats = Some(sourced(value, value.whole(COUNT)?)),
             "min_trials" => draft.min_trials = Some(sourced(value, value.whole(COUNT)?)),
             "max_trials" => draft.max_trials = Some(sourced(value, value.whole(COUNT)?)),
             "max_warmup" => draft.max_warmup = Some(sourced(value, value.whole(COUNT)?)),
@@ -288,6 +301,12 @@ fn trials(node: &Node<'_>) -> Result<TrialsDraft, PlanError> {
         }
     }
     Ok(draft)
+}
+
+fn fraction(node: &Node<'_>) -> Result<Sourced<f64>, PlanError> {
+    let text = node.scalar().ok_or_else(|| node.wrong("a fraction such as 0.02 or \"2%\""))?;
+    let fraction = scalar::fraction(&text).map_err(|problem| PlanError::at(&node.at(), problem))?;
+    Ok(sourced(node, fraction))
 }
 
 fn deadlines(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {

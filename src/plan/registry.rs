@@ -207,6 +207,16 @@ pub fn collector() -> Result<PathBuf, String> {
     })
 }
 
+/// A program that is no engine's, where cell programs lie.
+///
+/// # Errors
+/// The folders that were searched.
+pub fn beside(name: &str) -> Result<PathBuf, Vec<String>> {
+    let folders = cell_folders();
+    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| folders.iter().map(|folder| folder.display().to_string()).collect())
+}
+
 /// The program `tacho` itself and not a test or bench that links the library, which lie in `deps`.
 fn is_tacho(exe: &Path) -> bool {
     exe.file_stem().is_some_and(|stem| stem == "tacho") && !in_deps(exe)

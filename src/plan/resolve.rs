@@ -32,7 +32,10 @@ const DEFAULT_TRIALS: TrialPolicy = TrialPolicy {
     max_warmup: 10,
     latency_trials: 1,
     device_clock: DeviceClockMode::Steps,
+    max_repeats: 3,
+    clock_band: 0.05,
 };
+const DEFAULT_TELEMETRY: Option<Duration> = Some(Duration::from_millis(100));
 const DEFAULT_LOAD_WITHIN: Duration = Duration::from_secs(600);
 const DEFAULT_TRIAL_WITHIN: Duration = Duration::from_secs(1800);
 
@@ -133,6 +136,9 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let text = |time: &Duration| duration_text(*time);
     let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
     let trial_within = told.tell("deadlines.trial", draft.trial_within, DEFAULT_TRIAL_WITHIN, text);
+    let telemetry = told.tell("telemetry", draft.telemetry, DEFAULT_TELEMETRY, |period| {
+        period.map_or_else(|| "off".to_owned(), duration_text)
+    });
 
     let mut points = Vec::new();
     for id in &engines {
@@ -161,7 +167,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             }
         }
     }
-    let plan = Plan { name, points, trials, trace, load_within, trial_within };
+    let plan = Plan { name, points, trials, trace, load_within, trial_within, telemetry };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
 }
 
@@ -389,6 +395,8 @@ fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy, PlanError>
         latency_trials: told.tell("trials.latency_trials", draft.latency_trials, base.latency_trials, u32::to_string),
         device_clock: told
             .tell("trials.device_clock", draft.device_clock, base.device_clock, |mode| mode.as_str().to_owned()),
+        max_repeats: told.tell("trials.max_repeats", draft.max_repeats, base.max_repeats, u32::to_string),
+        clock_band: told.tell("trials.clock_band", draft.clock_band, base.clock_band, percent),
     })
 }
 

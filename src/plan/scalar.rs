@@ -44,6 +44,19 @@ fn positive(time: Duration, text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How often something is done: a time of at least 10 ms, or `off`, which is None.
+///
+/// # Errors
+/// A sentence that says what was expected.
+pub fn period(text: &str) -> Result<Option<Duration>, String> {
+    if text.trim() == "off" {
+        return Ok(None);
+    }
+    let wrong = || format!("expected off or a period of at least 10ms, such as 100ms, found '{text}'");
+    let period = duration(text).map_err(|_| wrong())?;
+    if period < Duration::from_millis(10) { Err(wrong()) } else { Ok(Some(period)) }
+}
+
 /// A time as [`duration`] reads it.
 pub fn duration_text(time: Duration) -> String {
     let ms = time.as_millis();

@@ -3,6 +3,7 @@ use std::fmt::Write;
 
 use super::{
     charts::THROUGHPUT_SVG,
+    hardware,
     rows::{Rows, engine_name, more_rows, rows, unusable},
     text::{MISSING, code_block, escape, gib, number, seconds, shell},
 };
@@ -30,6 +31,7 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     machine(&mut text, info);
     engines(&mut text, info);
     figures(&mut text, records);
+    hardware_section(&mut text, info, records);
     caveats(&mut text, info, records);
     meaning(&mut text);
     reproduce(&mut text, info);
@@ -133,6 +135,21 @@ fn figures(text: &mut String, records: &[PointRecord]) {
     text.push('\n');
 }
 
+fn hardware_section(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
+    if !hardware::known(records) {
+        return;
+    }
+    text.push_str("## Hardware\n\n");
+    hardware::devices(text, info);
+    text.push_str("What the machine did, medians over the throughput trials where nothing else is said:\n\n");
+    table(text, &hardware::telemetry_rows(records));
+    text.push_str("\nHow far from its limits (shares of the trial's time; docs/roofline.md says what they mean):\n\n");
+    table(text, &hardware::limit_rows(records));
+    text.push('\n');
+    hardware::missing(text, records);
+    text.push('\n');
+}
+
 fn table(text: &mut String, content: &Rows) {
     let headings: Vec<String> = content.headings.iter().map(|heading| escape(&heading.text)).collect();
     let rules: Vec<&str> =
@@ -230,6 +247,7 @@ fn point_caveats(text: &mut String, record: &PointRecord) {
         }
         return;
     }
+    hardware::caveats(text, &place, record);
     if !record.warmup_steady {
         let trials = record.warmup_seconds.len();
         let _ =

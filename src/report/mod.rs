@@ -1,6 +1,7 @@
 //! The figures for people: a table for the terminal, a page of Markdown, charts.
 
 pub mod charts;
+mod hardware;
 mod markdown;
 mod rows;
 mod table;

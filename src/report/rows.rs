@@ -65,20 +65,20 @@ pub(super) fn more_rows(records: &[PointRecord]) -> Rows {
     Rows { headings, rows: records.iter().map(row).collect() }
 }
 
-fn numeric(text: &str) -> Heading {
+pub(super) fn numeric(text: &str) -> Heading {
     Heading { text: text.to_owned(), numeric: true }
 }
 
-fn words(text: &str) -> Heading {
+pub(super) fn words(text: &str) -> Heading {
     Heading { text: text.to_owned(), numeric: false }
 }
 
-fn place_headings(axes: &[String]) -> Vec<Heading> {
+pub(super) fn place_headings(axes: &[String]) -> Vec<Heading> {
     [numeric("#"), words("engine")].into_iter().chain(axes.iter().map(|name| numeric(name))).collect()
 }
 
 /// The cells that say which point it is.
-fn place(record: &PointRecord, axes: &[String]) -> Vec<String> {
+pub(super) fn place(record: &PointRecord, axes: &[String]) -> Vec<String> {
     let value_of = |name: &String| record.point.axes.iter().find(|(axis, _)| axis == name);
     let mut cells = vec![record.point.number.to_string(), engine_name(record)];
     cells.extend(axes.iter().map(|name| value_of(name).map_or(MISSING.to_owned(), |(_, value)| one_line(value))));

@@ -6,8 +6,9 @@ use arrow_array::{ArrayRef, StringArray, UInt32Array, UInt64Array};
 
 use super::schema::{Column, Kind};
 use crate::{
-    cell::protocol::{NONE, RequestRow, Row, StepRow, TokenRow},
+    cell::protocol::{NONE, RequestRow, StepRow, TokenRow},
     engine::FinishReason,
+    measure::telemetry::{GpuReading, GpuSample, HostSample},
 };
 
 /// A column of rows `R`.
@@ -18,7 +19,7 @@ pub(super) struct RowColumn<R: 'static> {
 }
 
 /// A row type that has a table of its own. Before its own columns, every table has `point` and `trial`.
-pub(super) trait Table: Row + Send + Sync + 'static {
+pub(super) trait Table: Copy + Send + Sync + 'static {
     /// The table's name, which is the file's.
     const NAME: &'static str;
     /// Its own columns.
@@ -134,6 +135,95 @@ impl Table for StepRow {
             "by the device's clock, from the end of the step before (or the trial's start) to the end of this one; null where \
              it was not read",
             |rows| times(rows, |r| r.device_ns),
+        ),
+    ];
+}
+
+const fn optional_u32<R>(
+    name: &'static str,
+    unit: &'static str,
+    doc: &'static str,
+    build: fn(&[R]) -> ArrayRef,
+) -> RowColumn<R> {
+    RowColumn { column: Column::new(name, Kind::U32, unit, true, doc), build }
+}
+
+fn gpu_u32s(rows: &[GpuSample], of: impl Fn(&GpuReading) -> Option<u32>) -> ArrayRef {
+    Arc::new(rows.iter().map(|row| of(&row.reading)).collect::<UInt32Array>())
+}
+
+fn gpu_u64s(rows: &[GpuSample], of: impl Fn(&GpuReading) -> Option<u64>) -> ArrayRef {
+    Arc::new(rows.iter().map(|row| of(&row.reading)).collect::<UInt64Array>())
+}
+
+const SAMPLED: &str = "when it was read, CLOCK_MONOTONIC";
+
+impl Table for GpuSample {
+    const NAME: &'static str = "gpu";
+    const COLUMNS: &'static [RowColumn<Self>] = &[
+        column("time_ns", Kind::U64, "ns", SAMPLED, |rows| u64s(rows, |r| r.time_ns)),
+        column("uuid", Kind::Text, "", "the device", |rows| {
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.uuid.as_str())))
+        }),
+        optional_u32("utilization_percent", "%", "share of the driver's last interval in which a kernel ran", |rows| {
+            gpu_u32s(rows, |r| r.utilization_percent)
+        }),
+        optional_u32("memory_utilization_percent", "%", "share of it in which memory was read or written", |rows| {
+            gpu_u32s(rows, |r| r.memory_utilization_percent)
+        }),
+        nullable("memory_used_bytes", "bytes", "memory in use by everybody", |rows| {
+            gpu_u64s(rows, |r| r.memory_used_bytes)
+        }),
+        nullable("process_memory_bytes", "bytes", "memory in use by the cell's process tree", |rows| {
+            gpu_u64s(rows, |r| r.process_memory_bytes)
+        }),
+        optional_u32("sm_clock_mhz", "MHz", "clock of the streaming multiprocessors", |rows| {
+            gpu_u32s(rows, |r| r.sm_clock_mhz)
+        }),
+        optional_u32("memory_clock_mhz", "MHz", "clock of the memory", |rows| gpu_u32s(rows, |r| r.memory_clock_mhz)),
+        optional_u32("power_mw", "mW", "power; on recent devices the mean of the last second", |rows| {
+            gpu_u32s(rows, |r| r.power_mw)
+        }),
+        optional_u32("temperature_c", "°C", "temperature of the chip", |rows| gpu_u32s(rows, |r| r.temperature_c)),
+        nullable("throttle_reasons", "", "why clocks are held down: bits of `nvmlClocksEventReasons`", |rows| {
+            gpu_u64s(rows, |r| r.throttle_reasons)
+        }),
+        nullable("energy_mj", "mJ", "energy since the driver was loaded", |rows| gpu_u64s(rows, |r| r.energy_mj)),
+    ];
+}
+
+impl Table for HostSample {
+    const NAME: &'static str = "host";
+    const COLUMNS: &'static [RowColumn<Self>] = &[
+        column("time_ns", Kind::U64, "ns", SAMPLED, |rows| u64s(rows, |r| r.time_ns)),
+        column("processes", Kind::U32, "", "processes of the cell's tree", |rows| u32s(rows, |r| r.processes)),
+        column("cpu_ns", Kind::U64, "ns", "CPU time of the tree so far", |rows| u64s(rows, |r| r.cpu_ns)),
+        column("rss_bytes", Kind::U64, "bytes", "resident memory; shared pages count once for each process", |rows| {
+            u64s(rows, |r| r.rss_bytes)
+        }),
+        column("minor_faults", Kind::U64, "", "page faults so far, answered without the disk", |rows| {
+            u64s(rows, |r| r.minor_faults)
+        }),
+        column("major_faults", Kind::U64, "", "page faults so far, answered by the disk", |rows| {
+            u64s(rows, |r| r.major_faults)
+        }),
+        nullable(
+            "voluntary_switches",
+            "",
+            "context switches of living threads so far, by waiting; null between a trial's ends",
+            |rows| Arc::new(rows.iter().map(|r| r.voluntary_switches).collect::<UInt64Array>()),
+        ),
+        nullable("involuntary_switches", "", "the same, forced", |rows| {
+            Arc::new(rows.iter().map(|r| r.involuntary_switches).collect::<UInt64Array>())
+        }),
+        nullable("machine_busy_ns", "ns", "CPU time of the whole machine so far", |rows| {
+            Arc::new(rows.iter().map(|r| r.machine_busy_ns).collect::<UInt64Array>())
+        }),
+        optional_u32(
+            "cpu_mhz",
+            "MHz",
+            "mean frequency of the first processors; null where the kernel does not tell",
+            |rows| Arc::new(rows.iter().map(|r| r.cpu_mhz).collect::<UInt32Array>()),
         ),
     ];
 }

@@ -23,9 +23,12 @@ use super::{
     parts::{part_path, remove},
     schema::{arrow, streamed},
 };
-use crate::cell::protocol::{RequestRow, StepRow, TokenRow};
+use crate::{
+    cell::protocol::{RequestRow, StepRow, TokenRow},
+    measure::telemetry::{GpuSample, HostSample},
+};
 
-/// Writes `requests.parquet`, `tokens.parquet` and `steps.parquet` into `dir`.
+/// Writes every streamed table into `dir`.
 pub(super) fn merge_all(
     dir: &Path,
     parts: &Path,
@@ -35,6 +38,8 @@ pub(super) fn merge_all(
         merge::<RequestRow>(dir, parts, rows, |rows| rows.requests)?,
         merge::<TokenRow>(dir, parts, rows, |rows| rows.tokens)?,
         merge::<StepRow>(dir, parts, rows, |rows| rows.steps)?,
+        merge::<GpuSample>(dir, parts, rows, |rows| rows.gpu)?,
+        merge::<HostSample>(dir, parts, rows, |rows| rows.host)?,
     ];
     sync_dir(dir)?;
     Ok(paths)
@@ -42,7 +47,13 @@ pub(super) fn merge_all(
 
 /// Whether a point's parts hold the rows that the journal says.
 pub(super) fn check(parts: &Path, point: u32, rows: &PartRows) -> Result<(), ResultsError> {
-    let expected = [(TokenRow::NAME, rows.tokens), (RequestRow::NAME, rows.requests), (StepRow::NAME, rows.steps)];
+    let expected = [
+        (TokenRow::NAME, rows.tokens),
+        (RequestRow::NAME, rows.requests),
+        (StepRow::NAME, rows.steps),
+        (GpuSample::NAME, rows.gpu),
+        (HostSample::NAME, rows.host),
+    ];
     for (table, expected) in expected {
         if expected > 0 {
             open(&part_path(parts, point, table), expected)?;

@@ -5,6 +5,7 @@ mod columns;
 mod encode;
 mod error;
 pub(crate) mod files;
+mod hardware;
 mod journal;
 mod merge;
 mod parts;
@@ -22,10 +23,11 @@ mod trial_tables;
 pub use error::ResultsError;
 pub use parts::PartRows;
 pub use record::{
-    Failure, PointRecord, PointStatus, Quantiles, TraceCost, TraceRecord, TracedTrial, TrialFigures, TrialRecord,
+    Failure, PointRecord, PointStatus, Quantiles, TraceCost, TraceRecord, TracedTrial, TrialFigures, TrialHardware,
+    TrialRecord,
 };
 pub use run_dir::{Outputs, Resumed, RunDir};
-pub use run_info::{EngineRecord, FORMAT, Host, Provenance, RunInfo, SCHEMA};
+pub use run_info::{EngineRecord, FORMAT, Host, Provenance, RunHardware, RunInfo, SCHEMA};
 pub use summary::{Summary, ThroughputSummary};
 pub use traces::TraceStepRow;
 pub use trial_tables::{Discard, TrialTables};

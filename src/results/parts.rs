@@ -12,7 +12,10 @@ use super::{
     encode::{ROW_GROUP, TableFile},
     files::sync_dir,
 };
-use crate::cell::protocol::{RequestRow, StepRow, TokenRow};
+use crate::{
+    cell::protocol::{RequestRow, StepRow, TokenRow},
+    measure::telemetry::{GpuSample, HostSample},
+};
 
 /// How many rows a point's part of each table has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,12 @@ pub struct PartRows {
     pub requests: u64,
     /// Of the steps table.
     pub steps: u64,
+    /// Of the GPU samples.
+    #[serde(default)]
+    pub gpu: u64,
+    /// Of the processor's samples.
+    #[serde(default)]
+    pub host: u64,
 }
 
 /// Where a point's part of a table lies.
@@ -128,12 +137,14 @@ pub(super) fn remove(path: &Path) -> Result<(), ResultsError> {
     }
 }
 
-/// The three parts of the point at work.
+/// The parts of the point at work.
 pub(super) struct PointParts {
     pub(super) point: u32,
     pub(super) tokens: Part<TokenRow>,
     pub(super) requests: Part<RequestRow>,
     pub(super) steps: Part<StepRow>,
+    pub(super) gpu: Part<GpuSample>,
+    pub(super) host: Part<HostSample>,
 }
 
 impl PointParts {
@@ -143,13 +154,20 @@ impl PointParts {
             tokens: Part::new(parts, point),
             requests: Part::new(parts, point),
             steps: Part::new(parts, point),
+            gpu: Part::new(parts, point),
+            host: Part::new(parts, point),
         }
     }
 
-    /// Closes all three; they are on the disk when this returns.
+    /// Closes them all; they are on the disk when this returns.
     pub(super) fn close(mut self, parts: &Path) -> Result<PartRows, ResultsError> {
-        let rows =
-            PartRows { tokens: self.tokens.close()?, requests: self.requests.close()?, steps: self.steps.close()? };
+        let rows = PartRows {
+            tokens: self.tokens.close()?,
+            requests: self.requests.close()?,
+            steps: self.steps.close()?,
+            gpu: self.gpu.close()?,
+            host: self.host.close()?,
+        };
         sync_dir(parts)?;
         Ok(rows)
     }
@@ -159,6 +177,8 @@ impl PointParts {
         self.tokens.forget(trial);
         self.requests.forget(trial);
         self.steps.forget(trial);
+        self.gpu.forget(trial);
+        self.host.forget(trial);
     }
 
     /// Removes the unfinished files.
@@ -166,5 +186,7 @@ impl PointParts {
         self.tokens.abandon();
         self.requests.abandon();
         self.steps.abandon();
+        self.gpu.abandon();
+        self.host.abandon();
     }
 }

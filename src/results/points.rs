@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Failure, PointRecord, PointStatus, ResultsError, RunInfo, TrialRecord,
     cells::{CellColumn, nullable, required, write_csv, write_json, write_parquet},
+    hardware,
     schema::Kind,
     traces,
 };
@@ -77,6 +78,7 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
     all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &PointRow| {
         r.trial.as_ref().and_then(|trial| trial.figures.latency_null_reason.clone())
     }));
+    all.extend(hardware::columns(|r: &PointRow| r.trial.as_ref()));
     all
 }
 
@@ -171,9 +173,17 @@ fn outcome() -> Vec<CellColumn<PointRow>> {
         nullable("method", Kind::Text, "", "by which door: `generate` or `steps`", |r: &PointRow| {
             r.trial.as_ref().map(|trial| trial.method.as_str())
         }),
-        required("status", Kind::Text, "", "`ok` for a trial with figures, `failed` for a point's failure", {
-            |r: &PointRow| if r.trial.is_some() { "ok" } else { "failed" }
-        }),
+        required(
+            "status",
+            Kind::Text,
+            "",
+            "`ok` for a trial in the figures, `superseded` for one that was marked and run again, `failed` for a point's failure",
+            |r: &PointRow| match &r.trial {
+                Some(trial) if trial.counts() => "ok",
+                Some(_) => "superseded",
+                None => "failed",
+            },
+        ),
         required("point_status", Kind::Text, "", "how the point ended as a whole: `ok` or `failed`", |r: &PointRow| {
             match r.record.outcome {
                 PointStatus::Ok => "ok",

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cell::protocol::{Method, TrialSummary},
     engine::{EngineInfo, ErrorKind},
-    measure::trace::TraceFigures,
+    measure::{telemetry::Telemetry, trace::TraceFigures},
     plan::Point,
+    roofline::Roofline,
 };
 
 /// A distribution's summary in milliseconds. Percentiles by linear interpolation (NumPy's default, Hyndman and Fan type 7).
@@ -57,6 +58,19 @@ pub struct TrialFigures {
     pub latency_null_reason: Option<String>,
 }
 
+/// What the hardware did during a trial, and how far the trial was from what it can.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrialHardware {
+    /// What the machine did.
+    pub telemetry: Telemetry,
+    /// How far from the limit.
+    pub roofline: Roofline,
+    /// What speaks against the trial: throttling, clocks that are not the usual ones.
+    pub marks: Vec<String>,
+    /// Whether another trial was run in its place because of the marks: it is in no figure then.
+    pub superseded: bool,
+}
+
 /// One timed trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
@@ -68,6 +82,27 @@ pub struct TrialRecord {
     pub summary: TrialSummary,
     /// What follows from it.
     pub figures: TrialFigures,
+    /// What the hardware did meanwhile.
+    #[serde(default)]
+    pub hardware: TrialHardware,
+}
+
+impl TrialRecord {
+    /// A trial of whose hardware nothing is known.
+    pub fn new(trial: u32, method: Method, summary: TrialSummary, figures: TrialFigures) -> Self {
+        Self { trial, method, summary, figures, hardware: TrialHardware::default() }
+    }
+
+    /// Whether it is in the point's figures.
+    pub fn counts(&self) -> bool {
+        !self.hardware.superseded
+    }
+
+    /// Energy of its GPUs over its output tokens, in joule; the definition of `energy_per_token`.
+    pub fn energy_per_token_j(&self) -> Option<f64> {
+        let tokens = self.summary.output_tokens;
+        self.hardware.telemetry.gpu.as_ref()?.energy_j.filter(|_| tokens > 0).map(|joule| joule / tokens as f64)
+    }
 }
 
 /// Why a point has no figures, or not all.
@@ -200,11 +235,15 @@ impl PointRecord {
         }
     }
 
+    /// The trials of a method that are in the figures.
+    pub fn counted(&self, method: Method) -> impl Iterator<Item = &TrialRecord> {
+        self.trials.iter().filter(move |trial| trial.method == method && trial.counts())
+    }
+
     /// Output tokens a second of the trials that the point's throughput is the median of: those of the method that its
     /// load mode is timed by.
     pub fn throughputs(&self) -> Vec<f64> {
         let method = self.point.load.method();
-        let timed = self.trials.iter().filter(|trial| trial.method == method);
-        timed.map(|trial| trial.figures.output_token_throughput).collect()
+        self.counted(method).map(|trial| trial.figures.output_token_throughput).collect()
     }
 }

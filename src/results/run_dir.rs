@@ -16,7 +16,7 @@ use super::{
     merge,
     parts::{PointParts, remove},
     points, run_info,
-    run_info::{Host, Provenance},
+    run_info::{Host, Provenance, RunHardware},
     summary, traces,
 };
 use crate::{cell::protocol::Method, report};
@@ -164,6 +164,18 @@ impl RunDir {
     /// [`ResultsError::Io`] when it cannot be written.
     pub fn engine_loaded(&mut self, label: &str, engine: EngineRecord) -> Result<(), ResultsError> {
         self.info.engines.insert(label.to_owned(), engine);
+        replace(&self.dir.join(RUN), &json(&self.info))
+    }
+
+    /// Notes in `run.json` what is known of the hardware.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] when it cannot be written.
+    pub fn hardware(&mut self, hardware: &RunHardware) -> Result<(), ResultsError> {
+        if self.info.hardware == *hardware {
+            return Ok(());
+        }
+        self.info.hardware = hardware.clone();
         replace(&self.dir.join(RUN), &json(&self.info))
     }
 

@@ -65,7 +65,7 @@ fn sim_trial(run: &mut RunDir, point: u32, trial: u32, method: Method) -> TrialR
     let mut tables = run.trial_tables(point, trial, method);
     let summary = run_trial(&mut engine, &spec, &mut Pipe(&mut tables)).unwrap();
     let figures = tables.finish(&summary).unwrap();
-    TrialRecord { trial, method, summary, figures }
+    TrialRecord::new(trial, method, summary, figures)
 }
 
 fn sim_point(run: &mut RunDir, number: u32) -> PointRecord {

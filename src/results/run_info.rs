@@ -7,7 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{EngineInfo, LoadConfig};
+use crate::{
+    engine::{EngineInfo, LoadConfig},
+    measure::telemetry::GpuDevice,
+    roofline::Ceilings,
+};
 
 /// Tells a directory of ours.
 pub const FORMAT: &str = "tacho-run";
@@ -44,6 +48,24 @@ pub struct RunInfo {
     /// What was not as at the start when the run was resumed, for a person.
     #[serde(default)]
     pub resume_notes: Vec<String>,
+    /// The GPUs, how they were watched, and what they can do.
+    #[serde(default)]
+    pub hardware: RunHardware,
+}
+
+/// What a run knows of its hardware beside the processor's name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunHardware {
+    /// The GPUs that CUDA shows, in its order.
+    pub gpus: Vec<GpuDevice>,
+    /// Why there is none.
+    pub gpu_null_reason: Option<String>,
+    /// How often telemetry was to be read; None when it was off.
+    pub telemetry_period_ms: Option<f64>,
+    /// The ceilings that trials were judged by.
+    pub ceilings: Vec<Ceilings>,
+    /// Which ceilings were wanted and not there, and what to do about it.
+    pub ceilings_null_reasons: Vec<String>,
 }
 
 /// What built the program.
@@ -111,6 +133,7 @@ impl RunInfo {
             engines: BTreeMap::new(),
             resumed_at: Vec::new(),
             resume_notes: Vec::new(),
+            hardware: RunHardware::default(),
         }
     }
 

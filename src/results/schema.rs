@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     cell::protocol::{RequestRow, StepRow, TokenRow},
+    measure::telemetry::{GpuSample, HostSample},
     metrics::definitions::{METRICS, PERCENTILES},
 };
 
@@ -137,6 +138,18 @@ pub fn tables() -> Vec<TableSchema> {
             row: "A row a step of a traced trial of the point. Timed trials are never traced, so these steps are not in `steps`.",
             columns: traces::step_columns().into_iter().map(|column| column.column).collect(),
         },
+        TableSchema {
+            name: "gpu",
+            files: "gpu.parquet",
+            row: "A row a sample of a GPU, from just before to just after each timed trial; none without a GPU.",
+            columns: streamed::<GpuSample>(),
+        },
+        TableSchema {
+            name: "host",
+            files: "host.parquet",
+            row: "A row a sample of the cell's process tree and its machine, from just before to just after each timed trial.",
+            columns: streamed::<HostSample>(),
+        },
     ]
 }
 
@@ -193,12 +206,13 @@ After a change there, `TACHO_WRITE_DOCS=1 cargo test --release --lib schema` wri
 | `points.*`, `summary.*` | figures, see below |
 | `requests.parquet`, `tokens.parquet`, `steps.parquet` | records, see below |
 | `kernels.parquet`, `traces/` | with `--trace`: kernels, and a point's traced steps and timeline (`point-NNNNN.trace.json`, for Perfetto) |
+| `gpu.parquet`, `host.parquet` | telemetry, see below |
 | `report.md`, `charts/` | for reading |
 | `logs/` | what the cells wrote |
 
 A missing value is null (an empty field in CSV), never 0. Times in the streamed tables are nanoseconds of the engine's
-clock: CLOCK_MONOTONIC, but for a simulated engine in virtual time. Rows of a (point, trial) that has no `ok` row in
-`points` belong to a trial that failed before its end; leave them out.
+clock: CLOCK_MONOTONIC, but for a simulated engine in virtual time (telemetry's always are). Rows of a (point, trial) that has no `ok` row in
+`points` belong to a trial that failed before its end or was superseded; leave them out.
 ";
 
 #[cfg(test)]

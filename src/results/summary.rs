@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use super::{
     PointRecord, PointStatus, Quantiles, ResultsError, RunInfo, TrialRecord,
     cells::{CellColumn, nullable, required, write_csv, write_json},
+    hardware,
     points::{error_kind, identity},
     schema::Kind,
 };
@@ -44,13 +45,12 @@ pub struct Summary {
 impl Summary {
     /// Sums up a point.
     pub fn of(record: &PointRecord) -> Self {
-        let trials_of = |method: Method| record.trials.iter().filter(move |trial| trial.method == method);
         let latency_trials = match record.point.load.method() {
-            Method::Generate => trials_of(Method::Steps).count() as u64,
+            Method::Generate => record.counted(Method::Steps).count() as u64,
             Method::Steps => 0,
         };
         let method = record.point.load.method();
-        let rates: Vec<f64> = trials_of(method).map(|trial| trial.figures.output_token_throughput).collect();
+        let rates: Vec<f64> = record.counted(method).map(|trial| trial.figures.output_token_throughput).collect();
         let throughput = median(&rates).map(|median| ThroughputSummary {
             method,
             trials: rates.len() as u64,
@@ -63,8 +63,14 @@ impl Summary {
     /// The median over the throughput trials of a rate.
     pub fn rate(&self, of: impl Fn(&TrialRecord) -> f64) -> Option<f64> {
         let method = self.throughput.as_ref()?.method;
-        let values: Vec<f64> = self.record.trials.iter().filter(|trial| trial.method == method).map(of).collect();
+        let values: Vec<f64> = self.record.counted(method).map(of).collect();
         median(&values)
+    }
+
+    /// The median over the throughput trials of something that not every trial has.
+    pub fn hardware(&self, of: impl Fn(&TrialRecord) -> Option<f64>) -> Option<f64> {
+        let method = self.throughput.as_ref()?.method;
+        median(&self.record.counted(method).filter_map(of).collect::<Vec<_>>())
     }
 
     /// A statistic of a latency in milliseconds: the median over the step-loop trials of each trial's own.
@@ -73,7 +79,7 @@ impl Summary {
         of: impl Fn(&TrialRecord) -> Option<&Quantiles>,
         statistic: fn(&Quantiles) -> Option<f64>,
     ) -> Option<f64> {
-        let steps = self.record.trials.iter().filter(|trial| trial.method == Method::Steps);
+        let steps = self.record.counted(Method::Steps);
         median(&steps.filter_map(|trial| statistic(of(trial)?)).collect::<Vec<_>>())
     }
 
@@ -84,7 +90,7 @@ impl Summary {
 
     /// Why latencies are missing.
     pub fn latency_null_reason(&self) -> Option<String> {
-        let mut steps = self.record.trials.iter().filter(|trial| trial.method == Method::Steps).peekable();
+        let mut steps = self.record.counted(Method::Steps).peekable();
         if steps.peek().is_none() {
             return Some("no step-loop trial was run".to_owned());
         }
@@ -127,6 +133,13 @@ pub(super) fn columns() -> Vec<CellColumn<Row>> {
             }
         }
     }
+    all.extend(hardware::medians().map(|(name, unit, doc, of)| {
+        let doc = format!("{doc}: median over the throughput trials");
+        nullable(format!("{name}_median"), Kind::F64, unit, doc, move |r: &Row| r.summary.hardware(of))
+    }));
+    all.push(required("marked_trials", Kind::U64, "", "trials with marks, superseded ones among them", |r: &Row| {
+        r.summary.record.trials.iter().filter(|trial| !trial.hardware.marks.is_empty()).count() as u64
+    }));
     all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &Row| {
         r.summary.latency_null_reason()
     }));

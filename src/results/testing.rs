@@ -49,6 +49,7 @@ pub(crate) fn info() -> RunInfo {
         )]),
         resumed_at: Vec::new(),
         resume_notes: Vec::new(),
+        hardware: RunHardware::default(),
     }
 }
 
@@ -157,6 +158,7 @@ pub(crate) fn trial(number: u32, method: Method, throughput: f64) -> TrialRecord
             e2e: steps.then(|| ms(370.0)),
             latency_null_reason: (!steps).then(|| "the engine's generate call tells no times".to_owned()),
         },
+        hardware: TrialHardware::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
         parent::TableSink,
         protocol::{Method, RequestRow, StepRow, TokenRow, TrialSummary},
     },
+    measure::telemetry::Samples,
     metrics::Aggregate,
 };
 
@@ -28,6 +29,15 @@ impl<'a> TrialTables<'a> {
     pub fn with_progress(mut self, progress: impl FnMut(u64) + 'a) -> Self {
         self.progress = Box::new(progress);
         self
+    }
+
+    /// Keeps what was sampled beside the trial.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] when it cannot be written.
+    pub fn samples(&mut self, samples: &Samples) -> Result<(), ResultsError> {
+        self.parts.gpu.push(self.trial, &samples.gpu)?;
+        self.parts.host.push(self.trial, &samples.host)
     }
 
     /// The trial's figures.

@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::{
-    Progress, model,
+    OpenGpus, Progress,
+    hardware::{CellHardware, Hardware},
+    model,
     point::{self, Bench},
 };
 use crate::{
@@ -26,6 +28,10 @@ pub struct RunOptions<'a> {
     pub cell_program: &'a dyn Fn(&str) -> Result<CellProgram, String>,
     /// Set from outside to stop after the trial that is running.
     pub interrupted: &'a AtomicBool,
+    /// Who answers for the machine's GPUs.
+    pub gpus: OpenGpus<'a>,
+    /// Where measured ceilings are kept.
+    pub ceilings: &'a Path,
 }
 
 /// What a run came to.
@@ -66,6 +72,7 @@ pub fn execute(
         records: BTreeMap::new(),
         ids: BTreeMap::new(),
         digests: BTreeMap::new(),
+        hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
     };
     run.progress.begin(plan.points.len() as u32);
     for cell in plan.cells() {
@@ -94,6 +101,7 @@ pub(super) struct Run<'a> {
     /// The ids that prompts are drawn from, by model: the first engine's to load it, so that all engines get the same.
     pub(super) ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
     digests: BTreeMap<PathBuf, String>,
+    hardware: Hardware<'a>,
 }
 
 /// A cell with its engine loaded.
@@ -101,6 +109,7 @@ pub(super) struct Loaded {
     pub(super) cell: Cell,
     pub(super) info: EngineInfo,
     pub(super) load_ns: u64,
+    hardware: CellHardware,
 }
 
 impl Run<'_> {
@@ -188,7 +197,11 @@ impl Run<'_> {
         let mut cell = Cell::start(&program, &log).map_err(failure_of)?;
         let loaded = cell.load(&plan.load, self.plan.load_within);
         let (info, load_ns) = loaded.map_err(|error| failure_with_log(error, &cell))?;
-        Ok(Loaded { cell, info, load_ns })
+        let hardware = self.hardware.cell(cell.pid(), plan.load.model.as_deref(), &info, self.progress);
+        if let Err(error) = self.dir.hardware(self.hardware.known()) {
+            self.progress.note(&error.to_string());
+        }
+        Ok(Loaded { cell, info, load_ns, hardware })
     }
 
     fn point(
@@ -207,6 +220,8 @@ impl Run<'_> {
             model_digest,
             ids,
             interrupted: self.options.interrupted,
+            hardware: &self.hardware,
+            limits: &running.hardware,
         };
         self.progress.point(number, self.plan.points.len() as u32, &point.label());
         let key = bench.key(&point);

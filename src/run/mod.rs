@@ -2,10 +2,12 @@
 
 mod execute;
 mod launches;
+mod hardware;
 mod model;
 mod point;
 mod progress;
 mod traced;
 
 pub use execute::{RunOptions, RunReport, execute};
+pub use hardware::OpenGpus;
 pub use progress::{Progress, Quiet};

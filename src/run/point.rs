@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     Progress,
     execute::{CellState, failure_with_log, plain_failure},
+    hardware::{CellHardware, Hardware},
 };
 use crate::{
     cell::{
@@ -16,6 +17,7 @@ use crate::{
         protocol::{Method, TrialKind, TrialSpec},
     },
     engine::{EngineInfo, ErrorKind, IdRange},
+    measure::telemetry::{Mark, marks},
     metrics::{
         self,
         stopping::{CONFIDENCE, Decision},
@@ -33,6 +35,8 @@ pub(super) struct Bench<'a> {
     pub model_digest: Option<&'a str>,
     pub ids: Vec<IdRange>,
     pub interrupted: &'a AtomicBool,
+    pub hardware: &'a Hardware<'a>,
+    pub limits: &'a CellHardware,
 }
 
 /// What a trial works with.
@@ -166,13 +170,11 @@ impl Bench<'_> {
         }
         let began = Instant::now();
         let mut throughputs = Vec::new();
+        let mut repeats = policy.max_repeats;
         loop {
-            let number = record.trials.len() as u32;
-            let trial = Trial { kind: TrialKind::Timed, method, ordinal: number, number };
-            let timed = self.timed(hands, &record.point, trial)?;
-            let throughput = timed.figures.output_token_throughput;
+            let ordinal = throughputs.len() as u32;
+            let throughput = self.counted(hands, record, method, ordinal, &mut repeats)?;
             throughputs.push(throughput);
-            record.trials.push(timed);
             let interval = metrics::median_interval(&throughputs, CONFIDENCE).ok();
             hands.progress.trial_done(throughput, interval.map(|interval| (interval.low, interval.high)));
             if let Decision::Stop(reason) = metrics::stopping::decide(&throughputs, policy, began.elapsed()) {
@@ -186,12 +188,44 @@ impl Bench<'_> {
             let method = Method::Steps;
             self.warm_up(hands, &record.point, Trial { kind: TrialKind::Warmup, method, ordinal: 0, number: 0 })?;
             for ordinal in 0..policy.latency_trials {
-                let number = record.trials.len() as u32;
-                let trial = Trial { kind: TrialKind::Timed, method, ordinal, number };
-                record.trials.push(self.timed(hands, &record.point, trial)?);
+                self.counted(hands, record, method, ordinal, &mut repeats)?;
             }
         }
         Ok(())
+    }
+
+    /// A timed trial that counts: one with marks is run again, as long as the point may repeat. Gives its throughput.
+    fn counted(
+        &self,
+        hands: &mut Hands<'_>,
+        record: &mut PointRecord,
+        method: Method,
+        ordinal: u32,
+        repeats: &mut u32,
+    ) -> Result<f64, Ended> {
+        loop {
+            let number = record.trials.len() as u32;
+            let trial = Trial { kind: TrialKind::Timed, method, ordinal, number };
+            let mut timed = self.timed(hands, &record.point, trial)?;
+            let found = self.marks(record, &timed);
+            timed.hardware.marks = found.iter().map(Mark::to_string).collect();
+            timed.hardware.superseded = !found.is_empty() && *repeats > 0;
+            let (throughput, again) = (timed.figures.output_token_throughput, timed.hardware.superseded);
+            record.trials.push(timed);
+            if !again {
+                return Ok(throughput);
+            }
+            *repeats -= 1;
+        }
+    }
+
+    /// What speaks against a trial, beside the point's earlier ones of its method.
+    fn marks(&self, record: &PointRecord, timed: &TrialRecord) -> Vec<Mark> {
+        let Some(gpu) = &timed.hardware.telemetry.gpu else { return Vec::new() };
+        let earlier = record.counted(timed.method).filter(|trial| trial.hardware.marks.is_empty());
+        let clocks: Vec<f64> =
+            earlier.filter_map(|trial| trial.hardware.telemetry.gpu.as_ref()?.sm_clock_mean_mhz).collect();
+        marks(gpu, &clocks, self.plan.trials.clock_band)
     }
 
     /// One trial that is in no figure: how long it took, in seconds.
@@ -208,7 +242,13 @@ impl Bench<'_> {
         let Trial { method, number, .. } = trial;
         let tables = hands.dir.trial_tables(point.number, number, method);
         let mut tables = tables.with_progress(|tokens| hands.progress.tokens(tokens));
-        let summary = hands.cell.trial(&spec, self.plan.trial_within, &mut tables)?;
+        self.hardware.begin();
+        let summary = hands.cell.trial(&spec, self.plan.trial_within, &mut tables);
+        let samples = self.hardware.end();
+        let summary = summary?;
+        if let Some(samples) = &samples {
+            tables.samples(samples)?;
+        }
         let figures = tables.finish(&summary)?;
         tracing::debug!(
             point = point.number,
@@ -218,7 +258,8 @@ impl Bench<'_> {
             engine_calls = summary.engine_calls,
             "a trial ended"
         );
-        Ok(TrialRecord { trial: number, method, summary, figures })
+        let hardware = self.limits.trial(samples.as_ref(), &spec, &summary);
+        Ok(TrialRecord { hardware, ..TrialRecord::new(number, method, summary, figures) })
     }
 
     /// Says that a trial begins, unless the run is to end.
