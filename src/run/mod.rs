@@ -5,5 +5,6 @@ mod model;
 mod point;
 mod progress;
 
-pub use execute::{RunOptions, RunReport, execute};
+pub use execute::{DOUBLES_VARIABLE, RunOptions, RunReport, execute};
+pub use model::digest as model_digest;
 pub use progress::{Progress, Quiet};
