@@ -117,6 +117,8 @@ pub enum EngineAction {
         #[arg(long, value_name = "PATH")]
         model: Option<PathBuf>,
     },
+    /// Build what an engine needs of a model beforehand: TensorRT-LLM's engines, for the sizes of a plan or those given
+    Build(BuildArgs),
     /// Print an engine's environments: where they are, what is in them, how they were checked
     Info {
         /// The engine
@@ -130,6 +132,37 @@ pub enum EngineAction {
         #[arg(long)]
         variant: Option<String>,
     },
+}
+
+/// The arguments of `tacho engines build`.
+#[derive(Args, Debug)]
+pub struct BuildArgs {
+    /// The engine: tensorrt-llm
+    pub id: String,
+    /// A model folder
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// The `python` of the environment that has TensorRT-LLM
+    #[arg(long, value_name = "PATH", env = "TACHO_PYTHON_ENV", hide_env = true)]
+    pub python: PathBuf,
+    /// A plan file, or the name of a shipped plan: the engine is built for the largest of its points
+    #[arg(long, value_name = "FILE|NAME")]
+    pub plan: Option<String>,
+    /// How weights are stored; fp8 for weights that are quantized already
+    #[arg(long, value_name = "TYPE", default_value = "float16", value_parser = ["float16", "bfloat16", "fp8"])]
+    pub dtype: String,
+    /// Ranks that share the model
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub tensor_parallel_size: u32,
+    /// Sequences at once at most [default: what the plan needs]
+    #[arg(long, value_name = "N", required_unless_present = "plan", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_batch_size: Option<u32>,
+    /// Prompt plus output at most, in tokens [default: what the plan needs]
+    #[arg(long, value_name = "N", required_unless_present = "plan", value_parser = clap::value_parser!(u32).range(2..))]
+    pub max_seq_len: Option<u32>,
+    /// Tokens a step at most
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_num_tokens: u32,
 }
 
 /// The arguments of `tacho run`.

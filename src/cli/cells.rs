@@ -16,17 +16,27 @@ use tacho::{
 
 use super::exit::{self, Failure};
 
+/// The program that hosts every Python engine.
+const PYTHON_CELL: &str = "tacho-cell-python";
+
 /// The cell program of an engine, told which Python environment to use if its engine needs one: the one that `--python`
 /// or `TACHO_PYTHON_ENV` names, otherwise the installed one.
 pub fn program(registry: &Registry, id: &str, python: Option<&Path>) -> Result<CellProgram, String> {
     let mut program = registry.cell_program(id).map_err(|error| error.to_string())?;
     let specs = environments(id).map_err(|error| error.to_string())?;
-    if specs.is_empty() {
+    let hosts_python = program.program.file_name().is_some_and(|name| name == PYTHON_CELL);
+    if specs.is_empty() && !hosts_python {
         return Ok(program);
     }
     let found = match python {
         Some(python) => Some(python.to_owned()),
         None if env::var_os(PYTHON_VARIABLE).is_some() => None, // the cell inherits it
+        None if specs.is_empty() => {
+            return Err(format!(
+                "engine '{id}' has no environment that Tacho could make: name the `python` of yours with --python or \
+                 {PYTHON_VARIABLE} (docs/engines/{id}.md)"
+            ));
+        }
         None => {
             let installed = environment::chosen(&specs);
             let missing = || {
@@ -52,7 +62,8 @@ fn state(entry: &EngineEntry) -> Result<String, EnvironmentError> {
     }
     let specs = environments(&entry.id)?;
     if specs.is_empty() {
-        return Ok("ready".to_owned());
+        let python = entry.cell.as_deref() == Some(PYTHON_CELL);
+        return Ok(if python { "ready with --python PATH".to_owned() } else { "ready".to_owned() });
     }
     Ok(match environment::chosen(&specs) {
         Some(installed) => match installed.checked {

@@ -2,6 +2,7 @@
 
 mod args;
 mod ceilings;
+mod build;
 mod cells;
 mod dry_run;
 mod exit;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::Engines { action: None, json } => cells::list(json == Some(true)),
         Command::Engines { action: Some(action), .. } => match action {
             EngineAction::Install { id, variant, model } => cells::install(&id, variant.as_deref(), model.as_deref()),
+            EngineAction::Build(args) => build::build(&args),
             EngineAction::Info { id } => cells::info(&id),
             EngineAction::Remove { id, variant } => cells::remove(&id, variant.as_deref()),
         },

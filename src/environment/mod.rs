@@ -3,11 +3,13 @@
 //!
 //! Two engines never share one: their libraries would meet. Nothing is downloaded later than this.
 
+mod engine_build;
 mod error;
 mod install;
 mod spec;
 mod verify;
 
+pub use engine_build::EngineBuild;
 pub use error::EnvironmentError;
 pub use install::{
     BASE_PYTHON_VARIABLE, Checked, Install, Installed, Source, UV_VARIABLE, chosen, install, remove, status,

@@ -60,6 +60,9 @@ pub struct EngineEntry {
     /// Whether it loads a model.
     #[serde(default = "yes")]
     pub needs_model: bool,
+    /// Whether it is no real engine and says so: `sim`, `echo`. Any other engine that turns out to be a double is refused.
+    #[serde(default)]
+    pub stand_in: bool,
     /// Whether options that are not listed here go to the engine unchecked: it refuses itself what it does not know.
     #[serde(default)]
     pub open_options: bool,

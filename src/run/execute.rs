@@ -15,12 +15,15 @@ use super::{
 use crate::{
     cell::parent::{Cell, CellError, CellProgram},
     engine::{EngineInfo, ErrorKind, IdRange, LoadConfig},
-    plan::{CellPlan, Plan, Point},
+    plan::{CellPlan, Plan, Point, registry::Registry},
     results::{EngineRecord, Failure, Outputs, PointRecord, PointStatus, ResultsError, RunDir},
 };
 
 /// How often a cell that died is started again for the points that are left.
 const RESTARTS: u32 = 3;
+
+/// Set to 1 by tests that measure a double of a real engine.
+pub const DOUBLES_VARIABLE: &str = "TACHO_ALLOW_DOUBLES";
 
 /// What a run needs beside its plan.
 pub struct RunOptions<'a> {
@@ -197,6 +200,7 @@ impl Run<'_> {
         let mut cell = Cell::start(&program, &log).map_err(failure_of)?;
         let loaded = cell.load(&plan.load, self.plan.load_within);
         let (info, load_ns) = loaded.map_err(|error| failure_with_log(error, &cell))?;
+        refuse_double(&info)?;
         let hardware = self.hardware.cell(cell.pid(), plan.load.model.as_deref(), &info, self.progress);
         if let Err(error) = self.dir.hardware(self.hardware.known()) {
             self.progress.note(&error.to_string());
@@ -266,6 +270,21 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// A double of a real engine has no place in a run: its figures would stand under that engine's name. Tests of Tacho itself
+/// set [`DOUBLES_VARIABLE`].
+fn refuse_double(info: &EngineInfo) -> Result<(), Failure> {
+    let Some(double) = &info.double else { return Ok(()) };
+    let registry = Registry::embedded().map_err(|error| plain_failure(error.to_string()))?;
+    let stand_in = registry.get(&info.engine).is_ok_and(|entry| entry.stand_in);
+    if stand_in || std::env::var_os(DOUBLES_VARIABLE).is_some_and(|value| value == "1") {
+        return Ok(());
+    }
+    Err(plain_failure(format!(
+        "the cell of engine '{}' hosts a double, not the engine: \"{double}\". Its figures say nothing; build the engine's real cell",
+        info.engine
+    )))
 }
 
 /// An engine configuration's name in `run.json`: the engine, its model and the options that were asked for.

@@ -8,6 +8,7 @@ mod point;
 mod progress;
 mod traced;
 
-pub use execute::{RunOptions, RunReport, execute};
 pub use hardware::OpenGpus;
+pub use execute::{DOUBLES_VARIABLE, RunOptions, RunReport, execute};
+pub use model::digest as model_digest;
 pub use progress::{Progress, Quiet};
