@@ -1,8 +1,8 @@
 //! The command line: arguments to a plan, progress, exit codes. The library knows nothing of it.
 
 mod args;
-mod ceilings;
 mod build;
+mod ceilings;
 mod cells;
 mod dry_run;
 mod exit;

@@ -3,9 +3,9 @@
 mod clock;
 mod device;
 #[cfg(feature = "harness")]
-pub mod trace;
-#[cfg(feature = "harness")]
 pub mod telemetry;
+#[cfg(feature = "harness")]
+pub mod trace;
 
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until_ns, thread_cpu_ns};
 pub(crate) use device::TrialClock;

@@ -104,7 +104,7 @@ pub(super) struct Run<'a> {
     /// The ids that prompts are drawn from, by model: the first engine's to load it, so that all engines get the same.
     pub(super) ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
     digests: BTreeMap<PathBuf, String>,
-    hardware: Hardware<'a>,
+    pub(super) hardware: Hardware<'a>,
 }
 
 /// A cell with its engine loaded.
@@ -112,7 +112,7 @@ pub(super) struct Loaded {
     pub(super) cell: Cell,
     pub(super) info: EngineInfo,
     pub(super) load_ns: u64,
-    hardware: CellHardware,
+    pub(super) hardware: CellHardware,
 }
 
 impl Run<'_> {

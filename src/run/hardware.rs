@@ -203,6 +203,7 @@ mod tests {
             kind: TrialKind::Timed,
             method: Method::Generate,
             load: Load::Offline { batch: 1 },
+            device_clock: crate::measure::DeviceClockMode::Off,
             workload: WorkloadSpec {
                 requests: 1,
                 input: LengthDist::Fixed(4),

@@ -9,8 +9,19 @@ use super::{
 use crate::{
     measure::trace::Tracing,
     plan::{CellPlan, TraceMode, registry},
-    results::{PointStatus, ResultsError, TraceRecord},
+    results::{PointRecord, PointStatus, ResultsError, TraceRecord},
+    roofline::{Busy, gap_split},
 };
+
+/// What the timed trials' time beyond the limit went to, as the typical traced trial shows it.
+fn split_gaps(record: &mut PointRecord, trace: &TraceRecord) {
+    let Some(figures) = trace.typical().map(|trial| &trial.figures) else { return };
+    let (Some(any), Some(kernels)) = (figures.busy_fraction(), figures.kernel_fraction()) else { return };
+    for trial in &mut record.trials {
+        let roofline = &mut trial.hardware.roofline;
+        roofline.gap = gap_split(roofline.share, Some(Busy { any, kernels }));
+    }
+}
 
 impl Run<'_> {
     /// Traces the points that were measured, where the plan asks for it. What goes wrong costs the trace and no figure.
@@ -42,6 +53,7 @@ impl Run<'_> {
                 trace = TraceRecord { null_reason: Some(reason.clone()), ..trace };
             }
             self.progress.note(&traced::line(&record.point, &trace));
+            split_gaps(&mut record, &trace);
             record.trace = Some(trace);
             self.dir.amend(record.clone())?;
             self.records.insert(number, record);
@@ -89,7 +101,7 @@ impl Run<'_> {
         model_digest: Option<&str>,
         found: &mut BTreeMap<u32, Found>,
     ) -> Result<(), String> {
-        let Loaded { cell, info, load_ns } = running;
+        let Loaded { cell, info, load_ns, hardware: limits } = running;
         let what = if tracing.is_some() { "traced" } else { "untraced" };
         let mut tracing = tracing;
         for (&point, found) in found {
@@ -100,7 +112,8 @@ impl Run<'_> {
             let own = info.model.ordinary_ids.clone();
             let ids = self.ids.entry(point.model.clone()).or_insert(own).clone();
             let (plan, load_ns, interrupted) = (self.plan, *load_ns, self.options.interrupted);
-            let bench = Bench { plan, info, load_ns, model_digest, ids, interrupted };
+            let hardware = &self.hardware;
+            let bench = Bench { plan, info, load_ns, model_digest, ids, interrupted, hardware, limits };
             self.progress.trial(&format!("{} {what}, launch {}", point.label(), number + 1), 0);
             let mut launch = Launch { bench: &bench, number, tracing: tracing.take(), folder: self.dir.traces() };
             launch.point(cell, &point, found).map_err(|stopped| match stopped {

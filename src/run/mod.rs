@@ -1,14 +1,14 @@
 //! Runs a plan: starts cells, warms up, times, stops when the figures are good enough, and survives what goes wrong.
 
 mod execute;
-mod launches;
 mod hardware;
+mod launches;
 mod model;
 mod point;
 mod progress;
 mod traced;
 
-pub use hardware::OpenGpus;
 pub use execute::{DOUBLES_VARIABLE, RunOptions, RunReport, execute};
+pub use hardware::OpenGpus;
 pub use model::digest as model_digest;
 pub use progress::{Progress, Quiet};

@@ -64,6 +64,9 @@ pub struct TraceFigures {
     pub processes: u32,
     /// Time in which a device did something (kernel, copy or memset, on any stream, of any process), summed over devices.
     pub busy_ns: u64,
+    /// The part of it in which a kernel ran.
+    #[serde(default)]
+    pub kernel_busy_ns: u64,
     /// `devices` × `window_ns` − `busy_ns`.
     pub idle_ns: u64,
     /// The stretches of idle time.
@@ -97,8 +100,17 @@ pub struct TraceFigures {
 impl TraceFigures {
     /// `busy_ns` / (`devices` × `window_ns`); None when no device did anything or no time passed.
     pub fn busy_fraction(&self) -> Option<f64> {
+        self.fraction(self.busy_ns)
+    }
+
+    /// `kernel_busy_ns` / (`devices` × `window_ns`); None as [`TraceFigures::busy_fraction`].
+    pub fn kernel_fraction(&self) -> Option<f64> {
+        self.fraction(self.kernel_busy_ns)
+    }
+
+    fn fraction(&self, ns: u64) -> Option<f64> {
         let whole = f64::from(self.devices) * self.window_ns as f64;
-        (whole > 0.0).then(|| self.busy_ns as f64 / whole)
+        (whole > 0.0).then(|| ns as f64 / whole)
     }
 
     /// Why the figures are not to be trusted, as sentences; empty when nothing is wrong.
@@ -123,6 +135,7 @@ impl TraceFigures {
 /// One device's part.
 struct Device {
     busy: Union,
+    kernels: Union,
     nccl: Union,
     /// The first step that may still get busy time.
     step: usize,
@@ -206,6 +219,7 @@ impl Analysis<'_> {
         self.processes.insert(process);
         let device = self.devices.entry(activity.device).or_insert_with(|| Device {
             busy: Union::new(from_ns, to_ns),
+            kernels: Union::new(from_ns, to_ns),
             nccl: Union::new(from_ns, to_ns),
             step: 0,
         });
@@ -219,6 +233,7 @@ impl Analysis<'_> {
                 if names.text(name).starts_with("nccl") {
                     device.nccl.add(start_ns, end_ns, None);
                 }
+                device.kernels.add(start_ns, end_ns, None);
                 self.figures.kernel_ns += inside_ns;
                 if began {
                     self.kernel(activity, name);
@@ -278,6 +293,7 @@ impl Analysis<'_> {
         for device in self.devices.values_mut() {
             device.busy.finish(&mut self.gaps);
             figures.busy_ns += device.busy.busy_ns;
+            figures.kernel_busy_ns += device.kernels.busy_ns;
             figures.nccl_ns += device.nccl.busy_ns;
             figures.late += device.busy.late;
         }
