@@ -1,5 +1,5 @@
 //! Provenance: what this binary was built from, and a hash by which `tacho` knows that a cell program was built from
-//! the same sources. Also embeds the engines' descriptions and the shipped plans, so that adding one is adding a file.
+//! the same sources. Also embeds the engines' descriptions, the shipped plans and the shapes, so that adding one is adding a file.
 use std::{
     fs,
     hash::{DefaultHasher, Hasher},
@@ -62,10 +62,16 @@ fn name_of(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The engines by their folder's name, and the shipped plans by their file's.
+/// A folder's name; `qwen2.5-3b` has no extension.
+fn name_with_dots(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The engines and the shapes by their folder's name, and the shipped plans by their file's.
 fn embed_data() {
     println!("cargo::rerun-if-changed=engines");
     println!("cargo::rerun-if-changed=benches/plans");
+    println!("cargo::rerun-if-changed=benches/shapes");
     let mut engines = Vec::new();
     for folder in fs::read_dir("engines").into_iter().flatten().flatten() {
         let file = folder.path().join("engine.toml");
@@ -84,6 +90,11 @@ fn embed_data() {
     collect(Path::new("benches/plans"), &mut plans);
     plans.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     embed("plans.rs", plans.into_iter().map(|path| (name_of(&path), path)).collect());
+    let mut shapes = Vec::new();
+    collect(Path::new("benches/shapes"), &mut shapes);
+    shapes.retain(|path| path.file_name().is_some_and(|name| name == "config.json"));
+    let folder = |path: &Path| path.parent().map(name_with_dots).unwrap_or_default();
+    embed("shapes.rs", shapes.into_iter().map(|path| (folder(&path), path)).collect());
 }
 
 fn collect(dir: &Path, into: &mut Vec<PathBuf>) {

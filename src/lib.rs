@@ -14,6 +14,8 @@ pub mod measure;
 #[cfg(feature = "harness")]
 pub mod metrics;
 #[cfg(feature = "harness")]
+pub mod model;
+#[cfg(feature = "harness")]
 pub mod plan;
 #[cfg(feature = "harness")]
 pub mod report;

@@ -269,3 +269,17 @@ fn dropping_a_cell_kills_its_whole_group() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn outputs_come_back_in_the_order_of_their_prompts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cell = started(dir.path(), &free_and(&[]));
+    let prompts = vec![vec![10, 11, 12], vec![20; 7], vec![10, 11, 12]];
+    let ids = cell.generate(prompts.clone(), 5, 10 * SECOND).unwrap();
+    assert_eq!(ids.iter().map(Vec::len).collect::<Vec<usize>>(), [5, 5, 5]);
+    let alone: Vec<Vec<u32>> =
+        prompts.into_iter().map(|prompt| cell.generate(vec![prompt], 5, 10 * SECOND).unwrap().remove(0)).collect();
+    assert_eq!(ids, alone, "the simulated engine's ids depend on the prompt alone");
+    assert!(ids[0] == ids[2] && ids[0] != ids[1]);
+    cell.shutdown().unwrap();
+}

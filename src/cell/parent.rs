@@ -242,6 +242,24 @@ impl Cell {
         }
     }
 
+    /// Generates greedily, untimed: exactly `output_tokens` ids after each prompt of token ids, in the prompts' order.
+    ///
+    /// # Errors
+    /// As [`Self::conform`].
+    pub fn generate(
+        &mut self,
+        prompts: Vec<Vec<u32>>,
+        output_tokens: u32,
+        within: Duration,
+    ) -> Result<Vec<Vec<u32>>, CellError> {
+        self.ask(&Command::Generate { prompts, output_tokens })?;
+        match self.reply(within, "generate")? {
+            Reply::Generated(ids) => Ok(ids),
+            Reply::Failed(error) => Err(error.into()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
     /// Ends the engine and waits for the process.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::{
 compile_error!("table frames are written as they lie in memory, which the protocol defines as little endian");
 
 /// Raised when a message or a table changes.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Stands for "none" in a table's `u64` columns.
 pub const NONE: u64 = u64::MAX;
 /// The longest payload accepted, in bytes.
@@ -34,6 +34,13 @@ pub enum Command {
     Trial(Box<TrialSpec>),
     /// Run the conformance checks on the loaded engine. Answered by [`Reply::Conformed`].
     Conform,
+    /// Generate greedily, untimed, and say which ids came out. Answered by [`Reply::Generated`].
+    Generate {
+        /// Token ids, a prompt a request.
+        prompts: Vec<Vec<u32>>,
+        /// Exactly how many tokens follow each.
+        output_tokens: u32,
+    },
     /// End the engine and the process. Answered by [`Reply::Bye`].
     Shutdown,
 }
@@ -67,6 +74,8 @@ pub enum Reply {
     TrialDone(Box<TrialSummary>),
     /// How the conformance checks came out.
     Conformed(Vec<Check>),
+    /// Token ids, an output a prompt.
+    Generated(Vec<Vec<u32>>),
     /// The command failed. The cell can be asked for more unless the engine is broken.
     Failed(EngineError),
     /// The engine ended cleanly.

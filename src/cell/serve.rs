@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     BUILD_HASH,
-    engine::{Engine, EngineError, LoadConfig, conformance},
+    engine::{
+        Completion, Engine, EngineError, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId, conformance,
+    },
     measure::monotonic_ns,
 };
 
@@ -117,6 +119,13 @@ fn converse(
                 None => pipe.say(&no_engine("conformance"))?,
                 Some(engine) => pipe.say(&Reply::Conformed(conformance::run(engine)))?,
             },
+            Command::Generate { prompts, output_tokens } => match engine.as_deref_mut() {
+                None => pipe.say(&no_engine("a generation"))?,
+                Some(engine) => {
+                    let ids = generate(engine, &prompts, output_tokens);
+                    pipe.say(&ids.map_or_else(Reply::Failed, Reply::Generated))?;
+                }
+            },
             Command::Shutdown => {
                 let ended = engine.as_deref_mut().map_or(Ok(()), |engine| engine.shutdown());
                 drop(engine.take());
@@ -125,6 +134,23 @@ fn converse(
         }
     }
     Ok(())
+}
+
+/// Greedy outputs for prompts of token ids, a row a prompt.
+fn generate(engine: &mut dyn Engine, prompts: &[Vec<u32>], output_tokens: u32) -> Result<Vec<Vec<u32>>, EngineError> {
+    let mut batch = RequestBatch::new();
+    for (id, prompt) in (0..).map(RequestId).zip(prompts) {
+        let prompt: Vec<TokenId> = prompt.iter().copied().map(TokenId).collect();
+        batch.push(Request { id, prompt: &prompt, output_tokens, sampling: Sampling::default() });
+    }
+    engine.reset()?;
+    let done = engine.generate(&batch)?;
+    if done.rows.len() != prompts.len() {
+        return Err(EngineError::engine(format!("expected {} outputs, found {}", prompts.len(), done.rows.len())));
+    }
+    let ids = |row: Completion| done.ids.get(row.tokens).map(|ids| ids.iter().map(|id| id.0).collect());
+    let rows: Option<Vec<Vec<u32>>> = done.rows.iter().cloned().map(ids).collect();
+    rows.ok_or_else(|| EngineError::engine("an output lies outside of the ids that were generated"))
 }
 
 /// Ends this process and what it started. Not by returning: exit handlers beside a running engine crash or hang.

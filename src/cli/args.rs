@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
 
-use super::exit;
+use super::{
+    exit,
+    model_args::{self, ModelAction},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,6 +62,13 @@ pub enum Command {
         #[arg(long, env = "TACHO_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_parser = BoolishValueParser::new(), hide_possible_values = true, hide_env = true, value_name = "BOOL")]
         json: Option<bool>,
+    },
+    /// Fetch models, convert them, or make ones of random weights
+    #[command(after_help = model_args::EXAMPLES)]
+    Model {
+        /// What to do with models.
+        #[command(subcommand)]
+        action: ModelAction,
     },
     /// Make a run's tables, charts and report anew from its journal, and print its table
     Report {

@@ -7,6 +7,8 @@ mod exit;
 mod interrupt;
 mod layers;
 mod lists;
+mod model;
+mod model_args;
 mod progress;
 mod run;
 
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
             EngineAction::Info { id } => cells::info(&id),
             EngineAction::Remove { id, variant } => cells::remove(&id, variant.as_deref()),
         },
+        Command::Model { action } => model::model(action),
         Command::Report { dir, json } => run::report(&dir, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

@@ -22,7 +22,9 @@ const FUNCTIONS: &[&str] = &[
     "llama_sampler_(chain_default_params|chain_init|chain_add|sample|free)",
     "llama_sampler_init_(dist|top_k|top_p|temp)",
     "ggml_backend_(load_all_from_path|dev_count|dev_get|dev_name|dev_description|dev_type)",
-    "ggml_(blck_size|type_size)",
+    "ggml_(blck_size|type_size|type_name|get_type_traits)",
+    "llama_model_(quantize|quantize_default_params)",
+    "llama_vocab_type",
 ];
 
 pub fn write(built: &Built) -> Outcome<()> {

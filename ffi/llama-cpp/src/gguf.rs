@@ -1,4 +1,4 @@
-//! A look at a GGUF file before llama.cpp gets it: is it one, and is all of it there?
+//! A look at a GGUF file before llama.cpp gets it: is it one, is all of it there, and, when asked, what does its header say?
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Only lengths are followed, no tensor is read.
 use std::{
@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use serde_json::{Map, Value};
 use tacho::engine::EngineError;
 
 use crate::types;
@@ -16,11 +17,47 @@ const AGAIN: &str = "fetch the file again";
 const MAX_DIMS: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
 
+/// A tensor as the header describes it; it lies whole inside the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// Elements along each dimension, the one whose elements are neighbours first.
+    pub dims: Vec<u64>,
+    /// ggml's number of its type; one that this llama.cpp knows.
+    pub kind: u32,
+    /// Its first byte, from the start of the file.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// What a file's header says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Header {
+    /// The metadata: numbers, strings, booleans, and arrays of them. A number that JSON has not (NaN) is null.
+    pub metadata: Map<String, Value>,
+    /// The tensors, in the file's order.
+    pub tensors: Vec<TensorInfo>,
+}
+
 /// Checks the file's header and that it is as long as its tensors need.
 ///
 /// # Errors
 /// `Load`, naming the file, what was expected, what was found and what to do.
 pub fn check(path: &Path) -> Result<(), EngineError> {
+    walk(path, None).map(drop)
+}
+
+/// As [`check`], and returns what the header says.
+///
+/// # Errors
+/// As [`check`].
+pub fn read(path: &Path) -> Result<Header, EngineError> {
+    walk(path, Some(Header::default())).map(Option::unwrap_or_default)
+}
+
+fn walk(path: &Path, kept: Option<Header>) -> Result<Option<Header>, EngineError> {
     let fail = |what: String| EngineError::load(format!("{}: {what}", path.display()));
     let file = File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => fail("expected a GGUF model file, but there is none: check the path".to_owned()),
@@ -30,7 +67,7 @@ pub fn check(path: &Path) -> Result<(), EngineError> {
     if meta.is_dir() {
         return Err(fail("expected a GGUF model file, found a folder: name the .gguf file in it".to_owned()));
     }
-    let mut walk = Walk { file: BufReader::with_capacity(1 << 16, file), at: 0, size: meta.len() };
+    let mut walk = Walk { file: BufReader::with_capacity(1 << 16, file), at: 0, size: meta.len(), kept };
     let need = walk.needed().map_err(fail)?;
     if meta.len() < need {
         return Err(fail(format!(
@@ -38,13 +75,15 @@ pub fn check(path: &Path) -> Result<(), EngineError> {
             meta.len()
         )));
     }
-    Ok(())
+    Ok(walk.kept)
 }
 
 struct Walk {
     file: BufReader<File>,
     at: u64,
     size: u64,
+    /// Filled when the header's content is wanted: a vocabulary takes a while to read, and most callers need none.
+    kept: Option<Header>,
 }
 
 impl Walk {
@@ -76,6 +115,11 @@ impl Walk {
                 if !alignment.is_power_of_two() {
                     return Err(format!("expected an alignment that is a power of two, found {alignment}: {AGAIN}"));
                 }
+            } else if self.kept.is_some() {
+                let value = self.kept_value(kind, 0)?;
+                if let Some(header) = &mut self.kept {
+                    header.metadata.insert(String::from_utf8_lossy(&key).into_owned(), value);
+                }
             } else {
                 self.value(kind, 0)?;
             }
@@ -87,20 +131,26 @@ impl Walk {
         }
         // Without tensors there is no data section to align.
         let data = if tensors == 0 { self.at } else { self.at.next_multiple_of(alignment) };
-        data.checked_add(end).ok_or_else(|| format!("the tensors' offsets make no sense: {AGAIN}"))
+        let senseless = || format!("the tensors' offsets make no sense: {AGAIN}");
+        for tensor in self.kept.iter_mut().flat_map(|header| &mut header.tensors) {
+            tensor.offset = tensor.offset.checked_add(data).ok_or_else(senseless)?;
+        }
+        data.checked_add(end).ok_or_else(senseless)
     }
 
     /// Where a tensor ends, from the start of the data.
     fn tensor(&mut self) -> Result<u64, String> {
-        self.string("a tensor's name")?;
+        let name = self.string("a tensor's name")?;
         let dims = self.u32("the number of dimensions")?;
         if dims > MAX_DIMS {
             return Err(format!("expected at most {MAX_DIMS} dimensions, found {dims}: {AGAIN}"));
         }
         let mut elements = Some(1_u64);
+        let mut lengths = Vec::new();
         for _ in 0..dims {
             let length = self.u64("a dimension")?;
             elements = elements.and_then(|elements| elements.checked_mul(length));
+            lengths.push(length);
         }
         let kind = self.u32("the type")?;
         let offset = self.u64("the offset")?;
@@ -108,7 +158,43 @@ impl Walk {
         let bytes = types::tensor_bytes(kind, elements).ok_or_else(|| {
             format!("its type {kind} is not one that this llama.cpp knows: use a newer llama.cpp, or {AGAIN}")
         })?;
+        if let Some(header) = &mut self.kept {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            header.tensors.push(TensorInfo { name, dims: lengths, kind, offset, bytes });
+        }
         offset.checked_add(bytes).ok_or_else(|| format!("its offset overflows: {AGAIN}"))
+    }
+
+    /// Reads a value instead of passing over it. What it allocates is bounded by what is left of the file.
+    fn kept_value(&mut self, kind: u32, depth: u32) -> Result<Value, String> {
+        Ok(match kind {
+            0 => u8::from_le_bytes(self.bytes("a value")?).into(),
+            1 => i8::from_le_bytes(self.bytes("a value")?).into(),
+            2 => u16::from_le_bytes(self.bytes("a value")?).into(),
+            3 => i16::from_le_bytes(self.bytes("a value")?).into(),
+            4 => self.u32("a value")?.into(),
+            5 => i32::from_le_bytes(self.bytes("a value")?).into(),
+            6 => shortest(f32::from_le_bytes(self.bytes("a value")?)).into(),
+            7 => (u8::from_le_bytes(self.bytes("a value")?) != 0).into(),
+            8 => {
+                let length = self.u64("a string's length")?;
+                self.room(length, "a string")?;
+                let mut text = vec![0; length as usize];
+                self.read(&mut text, "a string")?;
+                String::from_utf8_lossy(&text).into_owned().into()
+            }
+            9 if depth == 0 => {
+                let kind = self.u32("an array's type")?;
+                let length = self.u64("an array's length")?;
+                self.room(length, "an array")?;
+                let values = (0..length).map(|_| self.kept_value(kind, depth + 1));
+                Value::Array(values.collect::<Result<_, _>>()?)
+            }
+            10 => self.u64("a value")?.into(),
+            11 => i64::from_le_bytes(self.bytes("a value")?).into(),
+            12 => f64::from_le_bytes(self.bytes("a value")?).into(),
+            _ => return Err(format!("expected a metadata type from 0 to 12, found {kind}: {AGAIN}")),
+        })
     }
 
     fn value(&mut self, kind: u32, depth: u32) -> Result<(), String> {
@@ -195,4 +281,9 @@ impl Walk {
             self.at, self.size
         ))
     }
+}
+
+/// The number as people write it: 1e-5 and not 9.999999747378752e-6.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }

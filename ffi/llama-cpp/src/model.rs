@@ -134,6 +134,12 @@ impl Model {
             | sys::LLAMA_TOKEN_ATTR_CONTROL
             | sys::LLAMA_TOKEN_ATTR_USER_DEFINED
             | sys::LLAMA_TOKEN_ATTR_BYTE;
+        // SAFETY: the vocabulary belongs to the model.
+        let vocab = unsafe { sys::llama_vocab_type(sys::llama_model_get_vocab(self.as_ptr())) };
+        if vocab == sys::LLAMA_VOCAB_TYPE_NONE {
+            // A shape model has no tokens with attributes to ask for, and llama.cpp aborts when asked: all are alike.
+            return vec![IdRange { start: 0, end: self.vocab_size() }];
+        }
         let mut ranges: Vec<IdRange> = Vec::new();
         for id in 0..self.vocab_size() {
             // SAFETY: the vocabulary belongs to the model, and the id lies inside it.
