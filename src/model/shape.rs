@@ -156,3 +156,24 @@ fn config_files(shape: &Shape, dtype: Option<Dtype>, dir: &Path) -> Result<(), M
     write_json(&dir.join("config.json"), &Value::Object(config))?;
     write_json(&dir.join("generation_config.json"), &json!(ids))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_have_as_many_parameters_as_the_models_that_they_are_of() {
+        let shapes = shapes().unwrap();
+        let counts: Vec<(&str, u64)> =
+            shapes.iter().map(|shape| (shape.name.as_str(), shape.parameters().unwrap())).collect();
+        // As the models' own pages and files count them.
+        let known = [
+            ("gpt-oss-20b", 20_914_757_184),
+            ("llama-3-8b", 8_030_261_248),
+            ("opt-125m", 125_239_296),
+            ("qwen2.5-3b", 3_085_938_688),
+            ("smollm2-135m", 134_515_008),
+        ];
+        assert_eq!(counts, known);
+    }
+}
