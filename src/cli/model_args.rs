@@ -6,11 +6,11 @@ use clap::{ArgAction, Args, Subcommand, ValueEnum, builder::BoolishValueParser};
 pub const EXAMPLES: &str = "\
 Examples:
   tacho model fetch HuggingFaceTB/SmolLM2-135M
-  tacho model convert model.Q4_1.gguf smollm2 --dtype f32           # a folder for vLLM, MAX, SGLang
-  tacho model convert model.Q4_1.gguf model.F32.gguf --to gguf      # the same weights for llama.cpp
-  tacho model list                                                  # the shapes
-  tacho model shape llama-3-8b llama-3-8b                           # config.json alone, for dummy weights
-  tacho model shape llama-3-8b llama-3-8b.gguf --format gguf        # random weights for llama.cpp
+  tacho model convert model.Q4_1.gguf smollm2 --dtype f32       # a folder for vLLM, MAX, SGLang
+  tacho model convert model.Q4_1.gguf model.F32.gguf --to gguf  # the same weights for llama.cpp
+  tacho model list                                              # the shapes
+  tacho model shape llama-3-8b llama-3-8b                       # figures alone, for dummy weights
+  tacho model shape llama-3-8b llama-3-8b.gguf --format gguf    # random weights for llama.cpp
   tacho run --engine vllm --model smollm2 --batch 1,8
 
 Exit codes:
@@ -21,8 +21,8 @@ Exit codes:
   4    llama.cpp's cell program, which reads GGUF, could not be used";
 
 const FETCH_EXAMPLES: &str = "\
-The files go to the hub's usual cache (HF_HOME), and the folder that holds them is printed. Fetching again
-goes on where it broke off. HF_TOKEN is a token for models that need one, HF_ENDPOINT another hub.
+The files go to the hub's usual cache (HF_HOME), and the folder that holds them is printed. Fetching
+again goes on where it broke off. HF_TOKEN is a token for models that need one, HF_ENDPOINT another hub.
 
 Examples:
   tacho model fetch HuggingFaceTB/SmolLM2-135M
@@ -33,8 +33,8 @@ const SHAPE_EXAMPLES: &str = "\
 NAME is a shape of `tacho model list`, or the path of a config.json (or of the folder that has one).
 
 Examples:
-  tacho model shape opt-125m opt-125m                               # for vLLM: --engine-option vllm.load_format=dummy
-  tacho model shape opt-125m opt-125m --weights random --seed 7     # for engines without such an option
+  tacho model shape opt-125m opt-125m     # then tacho run --engine-option vllm.load_format=dummy
+  tacho model shape opt-125m opt-125m --weights random --seed 7   # for engines without these
   tacho model shape llama-3-8b llama-3-8b.gguf --format gguf --dtype f16";
 
 /// What to do with models.
