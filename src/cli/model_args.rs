@@ -22,7 +22,8 @@ Exit codes:
 
 const FETCH_EXAMPLES: &str = "\
 The files go to the hub's usual cache (HF_HOME), and the folder that holds them is printed. Fetching
-again goes on where it broke off. HF_TOKEN is a token for models that need one, HF_ENDPOINT another hub.
+again goes on where it broke off. HF_TOKEN is a token for models that need one, HF_ENDPOINT another
+hub.
 
 Examples:
   tacho model fetch HuggingFaceTB/SmolLM2-135M
