@@ -101,7 +101,7 @@ impl Config {
                 self.heads, self.kv_heads
             ));
         }
-        if self.head_dim == 0 || self.head_dim % 2 != 0 {
+        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
             return refuse(format!("expected an even head_dim, found {}", self.head_dim));
         }
         let projected = self.raw.get("word_embed_proj_dim").and_then(Value::as_u64).unwrap_or(self.hidden);
@@ -116,7 +116,7 @@ impl Config {
         if matches!(self.family, Family::Llama) && ["attention_bias", "mlp_bias"].iter().any(|key| self.flag(key)) {
             return refuse("Llama with biases is not known here".into());
         }
-        if self.family == Family::GptOss && (self.hidden % 32 != 0 || self.intermediate % 32 != 0) {
+        if self.family == Family::GptOss && (!self.hidden.is_multiple_of(32) || !self.intermediate.is_multiple_of(32)) {
             return refuse("MXFP4 needs hidden_size and intermediate_size to be multiples of 32".into());
         }
         Ok(())
