@@ -134,7 +134,7 @@ fn an_exception_in_a_step_has_type_message_cause_and_frames() {
     for words in ["RuntimeError: echo: the scheduler lost a block", "caused by KeyError", "echo.py:", "in _misbehave"] {
         assert!(error.message.contains(words), "{words} is not in {error}");
     }
-    let log = fs::read_to_string(&bench.log).unwrap();
+    let log = fs::read_to_string(bench.folder.path().join("cell.log")).unwrap();
     assert!(log.contains("Traceback (most recent call last)"), "{log}");
     lives_on(bench);
 }
@@ -178,7 +178,7 @@ fn megabytes_of_prints_go_to_the_log_and_harm_nothing() {
     bench.cell.load(&config(serde_json::json!({ "fault": "noise", "fault_at_step": 3 })), WITHIN).unwrap();
     let summary = bench.cell.trial(&trial(Method::Steps), WITHIN, &mut Rows::default()).unwrap();
     assert_eq!(summary.output_tokens, 48);
-    assert!(fs::metadata(&bench.log).unwrap().len() > 4_000_000);
+    assert!(fs::metadata(bench.folder.path().join("cell.log")).unwrap().len() > 4_000_000);
     lives_on(bench);
 }
 

@@ -1,8 +1,5 @@
 //! Cells of Python engines, and trials in them.
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use tacho::{
     cell::{
@@ -26,19 +23,17 @@ fn program(env: &[(&str, &str)], cache: &Path) -> CellProgram {
     }
 }
 
-/// A cell, its log, and the folder that holds both its log and its cache.
+/// A cell, and the folder that holds its log (`cell.log`) and its cache.
 pub struct Bench {
     pub cell: Cell,
-    pub log: PathBuf,
     pub folder: TempDir,
 }
 
 /// A cell with those environment variables and an empty cache.
 pub fn start(env: &[(&str, &str)]) -> Bench {
     let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("cell.log");
-    let cell = Cell::start(&program(env, folder.path()), &log).unwrap();
-    Bench { cell, log, folder }
+    let cell = Cell::start(&program(env, folder.path()), &folder.path().join("cell.log")).unwrap();
+    Bench { cell, folder }
 }
 
 /// How a load failed that must fail without ending the cell.
