@@ -283,7 +283,8 @@ class Engine:
         double = getattr(self._module, "TACHO_DOUBLE", None)
         args = self._llm.args
         told = json.loads((self._model / "config.json").read_text())
-        ways = getattr(args, "tensor_parallel_size", 1), getattr(args, "pipeline_parallel_size", 1)
+        # Unset in releases that leave it to the engine's own mapping.
+        ways = [getattr(args, f"{kind}_parallel_size", None) or 1 for kind in ("tensor", "pipeline")]
         sizes = [path.stat().st_size for path in self._model.glob("*.safetensors")]
         graphs = getattr(args, "cuda_graph_config", None) is not None
         effective = {

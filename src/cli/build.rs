@@ -1,6 +1,8 @@
 //! `tacho engines build`.
 use std::{
+    ffi::OsStr,
     io::{self, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -31,7 +33,7 @@ pub fn build(args: &BuildArgs) -> Result<ExitCode, Failure> {
         )));
     }
     let (planned_seqs, planned_len) = match &args.plan {
-        Some(plan) => needs(plan)?,
+        Some(plan) => needs(plan, &args.model)?,
         None => (1, 2),
     };
     let model = std::path::absolute(&args.model).map_err(|error| Failure::new(exit::STORAGE, error))?;
@@ -51,10 +53,12 @@ pub fn build(args: &BuildArgs) -> Result<ExitCode, Failure> {
 }
 
 /// The most sequences at once and the longest request of a plan's points, whatever engines they name.
-fn needs(plan: &str) -> Result<(u32, u32), Failure> {
+fn needs(plan: &str, model: &Path) -> Result<(u32, u32), Failure> {
     // As `tacho run --plan` reads it, so that both mean the same.
     let wrong = |error: clap::Error| Failure::usage(error.to_string());
-    let matches = Cli::command().try_get_matches_from(["tacho", "run", "--plan", plan]).map_err(wrong)?;
+    let words = ["tacho", "run", "--plan", plan, "--model"].map(OsStr::new);
+    let words = words.into_iter().chain([model.as_os_str()]);
+    let matches = Cli::command().try_get_matches_from(words).map_err(wrong)?;
     let cli = Cli::from_arg_matches(&matches).map_err(wrong)?;
     let (Command::Run(args), Some(matches)) = (cli.command, matches.subcommand_matches("run")) else {
         return Err(Failure::usage("the run command has no arguments"));
