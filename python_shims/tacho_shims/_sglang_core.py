@@ -12,6 +12,10 @@ FINISH = {"length": "length", "stop": "stop", "abort": "error"}
 # How long requests that were dropped may take to leave the scheduler.
 _PATIENCE_S = 60
 
+# Between two of our steps the scheduler stands still, and its watchdog would take that for a fault and signal the parent
+# process, which is the harness here. The harness has deadlines of its own.
+_NO_WATCHDOG_S = 1e9
+
 
 class _Ends:
     """Both ends of the scheduler's loop: what it receives from, and what it sends to."""
@@ -97,7 +101,7 @@ class Core:
         from sglang.srt.managers import io_struct
         from sglang.srt.sampling.sampling_params import SamplingParams
 
-        self._scheduler, self._dispatch = _scheduler(asked)
+        self._scheduler, self._dispatch = _scheduler({**asked, "watchdog_timeout": _NO_WATCHDOG_S})
         self._io = io_struct
         self._params_type = SamplingParams
         self._vocab_size = self._scheduler.model_config.vocab_size
