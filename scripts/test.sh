@@ -54,7 +54,7 @@ promised_cells() {
         case $engine in
         sim) program=tacho ;;
         llama.cpp) program=tacho-cell-llama ;;
-        echo | vllm | max) program=tacho-cell-python ;;
+        echo | vllm | max | sglang) program=tacho-cell-python ;;
         *)
             say "TACHO_CI_ENGINES names '$engine', which scripts/test.sh knows no cell program for"
             return 1
@@ -77,7 +77,7 @@ model() {
 model_folder() {
     TACHO_TEST_MODEL_DIR=$(scripts/model.sh --safetensors) || return
     export TACHO_TEST_MODEL_DIR
-    say "the same weights for vLLM and MAX: $TACHO_TEST_MODEL_DIR"
+    say "the same weights for Python engines: $TACHO_TEST_MODEL_DIR"
 }
 
 # The environment of a Python engine, by the command that users run; nothing is done when it is in the cache. An engine
@@ -92,6 +92,7 @@ environment() {
     case $engine in
     vllm) export TACHO_TEST_VLLM=$python ;;
     max) export TACHO_TEST_MAX=$python ;;
+    sglang) export TACHO_TEST_SGLANG=$python ;;
     esac
     say "$engine: $python"
 }
@@ -120,8 +121,8 @@ fi
 phase 'model' model
 phase 'build (tacho and its cells)' scripts/build.sh
 phase 'promised engines' promised_cells
-if promised vllm || promised max; then phase 'the model for vLLM and MAX' model_folder; fi
-for engine in echo vllm max; do
+if promised vllm || promised max || promised sglang; then phase 'the model folder' model_folder; fi
+for engine in echo vllm max sglang; do
     if promised "$engine"; then phase "environment of $engine" environment "$engine"; fi
 done
 phase 'tests' tests
@@ -131,6 +132,7 @@ if promised echo; then
 fi
 if promised vllm; then phase 'vLLM' engine_tests --package tacho-python --test vllm --test vllm_cells; fi
 if promised max; then phase 'MAX' engine_tests --package tacho-python --test max; fi
+if promised sglang; then phase 'SGLang' engine_tests --package tacho-python --test sglang --test sglang_child; fi
 phase 'benches, once each' cargo test --release --locked --package tacho --benches
 summary
 # Of those ignored in the first pass, some ran with their engines afterwards.
