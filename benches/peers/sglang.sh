@@ -6,6 +6,7 @@
 #   --python PYTHON       the environment's python, or what `tacho engines install sglang` printed
 #   --model FOLDER        weights, or a configuration alone with `--engine load_format=dummy`
 #   --rounds N            default 6, the fewest whose extremes are a 95 % interval of the median
+#   --trials N            timed trials a process, of which the median counts (default 3)
 #   --requests N          requests, all handed over in one call (default 32)
 #   --input N, --output N exact lengths in tokens (default 128 and 64)
 #   --boundary NAME       Tacho's: child-core (default), which is how the benchmark runs SGLang, or in-core, where the ratio
@@ -16,19 +17,21 @@
 #   --seconds N           starts no further round once N seconds have passed
 #
 # In a round both sides are measured right after each other, in fresh processes, each after a warm-up of as many requests of
-# the same lengths; rounds alternate who goes first. The figure is output tokens a second: requests x output / seconds of the
-# one timed `Engine.generate` call, which is all that the benchmark times. What is the same: the environment, the model,
+# the same lengths; rounds alternate who goes first. The figure is output tokens a second: requests x output / seconds of a
+# timed `Engine.generate` call, which is all that the benchmark times. What is the same: the environment, the model,
 # SGLang's arguments and environment variables, the number of requests and their exact lengths, greedy decoding, ids in and
 # ids out (no tokenizer), no prefix cache, no end-of-sequence.
 #
 # What differs: the ids are random on both sides, not the same ones. The benchmark's own `random` requests are not used: it
 # fetches ShareGPT for them, and its `--random-range-ratio 0.0` means lengths uniform from 1 up to the given one.
 #
-# Figures count on a quiet machine only.
+# The table has a row by rounds (a process's median against the other's) and one by trials (the first against the first, and so
+# on). Rounds are independent of each other; trials of one process are not, so that their interval is narrower than it should
+# be if processes differ. Figures count on a quiet machine only.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
 
-python='' model='' rounds=6 requests=32 input=128 output=64 boundary=child-core tacho='' keep='' seconds=''
+python='' model='' rounds=6 trials=3 requests=32 input=128 output=64 boundary=child-core tacho='' keep='' seconds=''
 engine=()
 while [ $# -gt 0 ]; do
     [ $# -gt 1 ] || die "$1 needs a value; the head of $0 says what there is"
@@ -36,6 +39,7 @@ while [ $# -gt 0 ]; do
     --python) python=$2 ;;
     --model) model=$2 ;;
     --rounds) rounds=$2 ;;
+    --trials) trials=$2 ;;
     --requests) requests=$2 ;;
     --input) input=$2 ;;
     --output) output=$2 ;;
@@ -50,7 +54,7 @@ while [ $# -gt 0 ]; do
 done
 [ -x "$python" ] || die "--python: expected the python of an environment with SGLang, found '$python'"
 [ -f "$model/config.json" ] || die "--model: expected a folder with config.json, found '$model'"
-for number in "$rounds" "$requests" "$input" "$output" "${seconds:-1}"; do
+for number in "$rounds" "$trials" "$requests" "$input" "$output" "${seconds:-1}"; do
     [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a number of at least 1, found '$number'"
 done
 case $boundary in in-core | child-core) ;; *) die "--boundary: in-core or child-core" ;; esac
@@ -99,16 +103,16 @@ unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
 measure_peer() {
     rm -f "$out/peer.$1.jsonl"
-    "$python" "$here/sglang_ids.py" --model-path "$model" --skip-tokenizer-init --disable-radix-cache --grammar-backend none \
-        --log-level error --dataset-name random --num-prompts "$requests" --random-input-len "$input" --random-output-len "$output" \
-        --seed 1 --result-filename "$out/peer.$1.jsonl" "${theirs[@]}" >"$out/peer.$1.log" 2>&1 ||
+    PEER_TRIALS=$trials PEER_TIMES=$out/peer.$1.times "$python" "$here/sglang_ids.py" --model-path "$model" \
+        --skip-tokenizer-init --disable-radix-cache --grammar-backend none --log-level error --dataset-name random \
+        --num-prompts "$requests" --random-input-len "$input" --random-output-len "$output" --seed 1 --result-filename "$out/peer.$1.jsonl" "${theirs[@]}" >"$out/peer.$1.log" 2>&1 ||
         die "SGLang's benchmark failed: $(tail -n 20 "$out/peer.$1.log")"
 }
 measure_tacho() {
     rm -rf "$out/run.$1"
     "$tacho" run --engine sglang --python "$python" --model "$model" --batch "$requests" --input "$input" --output "$output" \
-        --engine-option "sglang.boundary=$boundary" "${ours[@]}" --max-warmup 1 --min-trials 1 --max-trials 1 --latency-trials 0 \
-        --quiet --out "$out/run.$1" >"$out/tacho.$1.log" 2>&1 ||
+        --engine-option "sglang.boundary=$boundary" "${ours[@]}" --max-warmup 1 --min-trials "$trials" --max-trials "$trials" \
+        --latency-trials 0 --quiet --out "$out/run.$1" >"$out/tacho.$1.log" 2>&1 ||
         die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
 }
 for ((round = 1; round <= rounds; round++)); do

@@ -3,15 +3,31 @@
 All arguments are the benchmark's own (`python -m sglang.benchmark.offline_throughput`), and what is timed and how is SGLang's
 code. Four of its names are replaced before it runs: where requests come from (its own `random` fetches ShareGPT, and draws
 lengths from 1 up), what the warm-up is (as many requests of the same lengths, as Tacho's), the tokenizer (none), and
-`Engine.generate`'s argument: `input_ids` where it says `prompt`.
+`Engine.generate`'s argument: `input_ids` where it says `prompt`. The timed call is made PEER_TRIALS times; the one of median
+duration is what the benchmark goes on with, and all durations go into the file that PEER_TIMES names, as a JSON list of seconds.
 """
 
 import json
+import os
 import pathlib
 import random
 
 from sglang.benchmark import offline_throughput as bench
 from sglang.benchmark.datasets import DatasetRow
+
+
+_once = bench.throughput_test_once
+calls = []
+
+
+def once(**asked):
+    """The benchmark's own function, which it calls for the warm-up and for the timed requests."""
+    calls.append(None)
+    trials = 1 if len(calls) == 1 else int(os.environ.get("PEER_TRIALS", "1"))
+    timed = [_once(**asked) for _ in range(trials)]
+    if len(calls) > 1:
+        pathlib.Path(os.environ["PEER_TIMES"]).write_text(json.dumps([trial["total_latency"] for trial in timed]))
+    return sorted(timed, key=lambda trial: trial["total_latency"])[len(timed) // 2]
 
 
 class Engine(bench.Engine):
@@ -43,6 +59,7 @@ def main():
     def tokenizer(folder):
         asked["folder"] = folder
 
+    bench.throughput_test_once = once
     bench.Engine = Engine
     bench.get_tokenizer = tokenizer
     bench.get_dataset = timed

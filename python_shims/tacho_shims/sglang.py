@@ -84,17 +84,18 @@ def load(config):
         )
     told = json.loads((model / "config.json").read_text())
     environment = {name: str(options.pop(name)) for name in list(options) if name.isupper()}
-    asked = _server_args(config, model, told, options)
+    for name, value in _ENVIRONMENT.items():
+        environment.setdefault(name, os.environ.get(name, value))
+    os.environ.update(environment)
+    asked = _server_args(config, model, options)
     if asked["device"] == "cpu":
         environment.setdefault("SGLANG_USE_CPU_ENGINE", "1")
     if asked["context_length"] > told.get("max_position_embeddings", asked["context_length"]) >= config["max_model_len"]:
         # For the margin alone: no position past the model's own is reached.
         environment.setdefault("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "1")
-    for name, value in _ENVIRONMENT.items():
-        environment.setdefault(name, os.environ.get(name, value))
     os.environ.update(environment)
 
-    # Not before: SGLang reads the environment as it is imported.
+    # Not before: SGLang and what is under it read the environment as they are imported.
     if boundary == "in-core":
         from ._sglang_core import Core as Door
     else:
@@ -102,7 +103,7 @@ def load(config):
     return Engine(Door(asked), model, told, boundary, version, asked, environment)
 
 
-def _server_args(config, model, told, options):
+def _server_args(config, model, options):
     """SGLang's arguments: the plan's options over what makes SGLang comparable (ids only, no prefix cache, room as needed)."""
     asked = {
         "model_path": str(model),

@@ -294,6 +294,7 @@ mod tests {
             variant: variant.to_owned(),
             python: variant.into(),
             source: Source::Plain,
+            stand_ins: Vec::new(),
             checked: Checked::ImportOnly,
             made_unix_s: 0,
             took_s: 0,

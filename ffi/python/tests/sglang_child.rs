@@ -23,7 +23,7 @@ fn children() -> Vec<String> {
 #[test]
 #[ignore = "needs an SGLang environment and weights"]
 fn sglang_conforms_as_shipped() {
-    let options = json!({ "boundary": "child-core", "dtype": "float32", "device": "cpu" });
+    let options = json!({ "boundary": "child-core", "dtype": "float32", "device": "cpu", "OMP_NUM_THREADS": 1 });
     let mut engine = PythonEngine::load(&common::config("sglang", "TACHO_TEST_SGLANG", options)).unwrap();
     let info = engine.info();
     assert_eq!((info.boundary, info.gpu_in_process), (Boundary::ChildCore, None));
