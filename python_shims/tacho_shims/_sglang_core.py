@@ -116,7 +116,8 @@ class Core:
         self._rids = {}
         self._fresh = set()
         self._steps = self._hits = self._retractions = 0
-        self._computed = None
+        # Prompt tokens computed by the batches whose results were processed since the last step.
+        self._computed = 0
         process = self._scheduler.process_batch_result
 
         def process_batch_result(batch, result):
@@ -125,7 +126,7 @@ class Core:
             mode = batch.forward_mode
             # In a mixed batch, the sequences that decode are counted there with one token each.
             prefilled = (batch.extend_num_tokens or 0) - len(batch.decoding_reqs or ()) if mode.is_extend() else 0
-            self._computed = (self._computed or 0) + prefilled
+            self._computed += prefilled
 
         self._scheduler.process_batch_result = process_batch_result
 
@@ -193,7 +194,7 @@ class Core:
                     if output.finished_reasons[row] is not None:
                         del places[rid]
                         rows[place] = (ids[place], output.prompt_tokens[row], self._finish(output, row))
-        self._computed = None
+        self._computed = 0
         return rows
 
     def _finish(self, output, row):
@@ -237,12 +238,13 @@ class Core:
                     del live[rid], self._rids[request]
                     fresh.discard(request)
                     events.append((request, ids, output.prompt_tokens[row], self._finish(output, row)))
-        prefilled, self._computed = self._computed, None
-        if prefilled is None and not events:
+        prefilled, self._computed = self._computed, 0
+        if not (prefilled or decoded or events):
+            # Nothing came out: a batch was launched, or one that holds ended requests only (the overlap's last).
             return time_ns, events, None
         waiting = len(scheduler.waiting_queue)
         held = scheduler.max_total_num_tokens - scheduler.token_to_kv_pool_allocator.available_size()
-        return time_ns, events, (start_ns, prefilled or 0, decoded, max(len(live) - waiting, 0), waiting, max(held, 0))
+        return time_ns, events, (start_ns, prefilled, decoded, max(len(live) - waiting, 0), waiting, max(held, 0))
 
     def cancel(self, request):
         rid = self._rids.pop(request, None)
@@ -264,7 +266,7 @@ class Core:
         self._iterate()
         answers = [output for output in self._ends.outputs if isinstance(output, self._io.FlushCacheReqOutput)]
         self._ends.outputs = []
-        self._computed = None
+        self._computed = 0
         if not answers or not answers[0].success:
             raise RuntimeError(f"sglang: its caches could not be emptied: {answers}")
 
