@@ -230,11 +230,7 @@ fn install_packages(
 }
 
 /// Puts the modules that stand in for others among the installed packages.
-fn place_stand_ins(
-    spec: &EnvironmentSpec,
-    folder: &Path,
-    say: &mut dyn FnMut(&str),
-) -> Result<(), EnvironmentError> {
+fn place_stand_ins(spec: &EnvironmentSpec, folder: &Path, say: &mut dyn FnMut(&str)) -> Result<(), EnvironmentError> {
     for (name, text) in &spec.stand_ins {
         say(&format!("adding {name}, which stands in for a module that cannot be installed here"));
         let path = folder.join("lib").join(format!("python{PYTHON}")).join("site-packages").join(name);

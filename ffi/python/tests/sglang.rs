@@ -12,7 +12,11 @@ use tacho_python::PythonEngine;
 #[test]
 #[ignore = "needs an SGLang environment and weights"]
 fn sglang_conforms_in_core() {
-    let config = common::config("sglang", "TACHO_TEST_SGLANG", json!({ "dtype": "float32", "device": "cpu", "OMP_NUM_THREADS": 1 }));
+    let config = common::config(
+        "sglang",
+        "TACHO_TEST_SGLANG",
+        json!({ "dtype": "float32", "device": "cpu", "OMP_NUM_THREADS": 1 }),
+    );
     // Before anything is loaded: what SGLang does not know, and what is not to be had here.
     for (name, value, kind, words) in [
         ("warp_speed", json!(9), ErrorKind::Unsupported, "warp_speed"),

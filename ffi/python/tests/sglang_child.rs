@@ -15,7 +15,9 @@ fn children() -> Vec<String> {
     let mut found = Vec::new();
     for task in fs::read_dir("/proc/self/task").unwrap().flatten() {
         let told = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        found.extend(told.split_whitespace().map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()));
+        found.extend(
+            told.split_whitespace().map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()),
+        );
     }
     found
 }
