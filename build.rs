@@ -80,10 +80,12 @@ fn embed_data() {
         }
     }
     embed("engines.rs", engines);
-    // What their Python environments are made of: the descriptions again, and the lists of pins.
+    // What their Python environments are made of: the descriptions again, the lists of pins, and what stands in for a module.
     let mut files = Vec::new();
     collect(Path::new("engines"), &mut files);
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml" || extension == "txt"));
+    files.retain(|path| {
+        path.extension().is_some_and(|extension| ["toml", "txt", "py"].iter().any(|kind| extension == *kind))
+    });
     let in_engines = |path: &Path| path.strip_prefix("engines").unwrap_or(path).to_string_lossy().into_owned();
     embed("environments.rs", files.into_iter().map(|path| (in_engines(&path), path)).collect());
     let mut plans = Vec::new();

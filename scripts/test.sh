@@ -6,7 +6,7 @@
 #
 # Every engine that TACHO_CI_ENGINES names must be there: a test that would be skipped for want of its engine fails instead,
 # and the environment of a Python engine is made where it is not in the cache. Under CI=true the default is all engines,
-# otherwise none: vLLM's and MAX's environments are gigabytes. Tests find the model by TACHO_TEST_MODEL (a GGUF file) and
+# otherwise none: those of Python engines are gigabytes. Tests find the model by TACHO_TEST_MODEL (a GGUF file) and
 # TACHO_TEST_MODEL_DIR (a folder with the same weights), which this sets.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -14,7 +14,7 @@ cd "$root"
 
 case ${1:-} in '' | lint) ;; *) die "unknown argument '$1'; expected lint or none" ;; esac
 if [ "${CI:-}" = true ]; then
-    export TACHO_CI_ENGINES=${TACHO_CI_ENGINES:-sim llama.cpp echo vllm max}
+    export TACHO_CI_ENGINES=${TACHO_CI_ENGINES:-sim llama.cpp echo vllm max sglang}
 fi
 log=$(mktemp)
 engines_log=$(mktemp)
@@ -54,7 +54,7 @@ promised_cells() {
         case $engine in
         sim) program=tacho ;;
         llama.cpp) program=tacho-cell-llama ;;
-        echo | vllm | max) program=tacho-cell-python ;;
+        echo | vllm | max | sglang) program=tacho-cell-python ;;
         *)
             say "TACHO_CI_ENGINES names '$engine', which scripts/test.sh knows no cell program for"
             return 1
@@ -77,7 +77,7 @@ model() {
 model_folder() {
     TACHO_TEST_MODEL_DIR=$(scripts/model.sh --safetensors) || return
     export TACHO_TEST_MODEL_DIR
-    say "the same weights for vLLM and MAX: $TACHO_TEST_MODEL_DIR"
+    say "the same weights for Python engines: $TACHO_TEST_MODEL_DIR"
 }
 
 # The environment of a Python engine, by the command that users run; nothing is done when it is in the cache. An engine
@@ -92,6 +92,7 @@ environment() {
     case $engine in
     vllm) export TACHO_TEST_VLLM=$python ;;
     max) export TACHO_TEST_MAX=$python ;;
+    sglang) export TACHO_TEST_SGLANG=$python ;;
     esac
     say "$engine: $python"
 }
@@ -120,8 +121,8 @@ fi
 phase 'model' model
 phase 'build (tacho and its cells)' scripts/build.sh
 phase 'promised engines' promised_cells
-if promised vllm || promised max; then phase 'the model for vLLM and MAX' model_folder; fi
-for engine in echo vllm max; do
+if promised vllm || promised max || promised sglang; then phase 'the model folder' model_folder; fi
+for engine in echo vllm max sglang; do
     if promised "$engine"; then phase "environment of $engine" environment "$engine"; fi
 done
 phase 'tests' tests
@@ -131,6 +132,7 @@ if promised echo; then
 fi
 if promised vllm; then phase 'vLLM' engine_tests --package tacho-python --test vllm --test vllm_cells; fi
 if promised max; then phase 'MAX' engine_tests --package tacho-python --test max; fi
+if promised sglang; then phase 'SGLang' engine_tests --package tacho-python --test sglang --test sglang_child; fi
 phase 'benches, once each' cargo test --release --locked --package tacho --benches
 summary
 # Of those ignored in the first pass, some ran with their engines afterwards.

@@ -2,6 +2,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Instant, SystemTime},
@@ -61,6 +62,9 @@ pub struct Installed {
     pub python: PathBuf,
     /// Where torch came from.
     pub source: Source,
+    /// Modules of Tacho's that stand in for ones that cannot be installed.
+    #[serde(default)]
+    pub stand_ins: Vec<String>,
     /// How it was checked.
     pub checked: Checked,
     /// When it was made, in seconds since 1970.
@@ -128,6 +132,7 @@ pub fn install(
     let base = std::env::var_os(BASE_PYTHON_VARIABLE).unwrap_or_else(|| PYTHON.into());
     steps.uv("making the environment", ["venv".into(), "--python".into(), base, folder.clone().into()])?;
     let source = install_packages(spec, &steps, &folder, say)?;
+    place_stand_ins(spec, &folder, say)?;
     for module in &spec.imports {
         say(&format!("importing {module}"));
         let mut command = Command::new(spec.python());
@@ -147,6 +152,7 @@ pub fn install(
         variant: spec.variant.clone(),
         python: spec.python(),
         source,
+        stand_ins: spec.stand_ins.iter().map(|(name, _)| name.clone()).collect(),
         checked,
         made_unix_s: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         took_s: started.elapsed().as_secs(),
@@ -223,6 +229,18 @@ fn install_packages(
     Ok(Source::PackageIndex)
 }
 
+/// Puts the modules that stand in for others among the installed packages.
+fn place_stand_ins(spec: &EnvironmentSpec, folder: &Path, say: &mut dyn FnMut(&str)) -> Result<(), EnvironmentError> {
+    for (name, text) in &spec.stand_ins {
+        say(&format!("adding {name}, which stands in for a module that cannot be installed here"));
+        let path = folder.join("lib").join(format!("python{PYTHON}")).join("site-packages").join(name);
+        // Never over the real one.
+        let mut file = File::create_new(&path).map_err(EnvironmentError::io(&path))?;
+        file.write_all(text.as_bytes()).map_err(EnvironmentError::io(&path))?;
+    }
+    Ok(())
+}
+
 /// Runs commands, appending what they say to a log.
 struct Steps {
     uv: PathBuf,
@@ -272,6 +290,7 @@ mod tests {
             variant: variant.to_owned(),
             python: variant.into(),
             source: Source::Plain,
+            stand_ins: Vec::new(),
             checked: Checked::ImportOnly,
             made_unix_s: 0,
             took_s: 0,

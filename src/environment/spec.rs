@@ -28,6 +28,8 @@ pub struct EnvironmentSpec {
     pub torch_backend: Option<String>,
     /// What to install besides when those builds cannot be reached and torch comes from the package index.
     pub fallback_requirements: Vec<(String, String)>,
+    /// Modules to put beside the installed packages, names and texts of files, in place of ones that cannot be installed.
+    pub stand_ins: Vec<(String, String)>,
     /// Modules that must be importable.
     pub imports: Vec<String>,
     /// Options with which four tokens are generated.
@@ -53,6 +55,7 @@ struct Table {
     requirements: Vec<String>,
     torch_backend: Option<String>,
     fallback_requirements: Vec<String>,
+    stand_ins: Vec<String>,
     imports: Vec<String>,
     check: Options,
     check_needs_model: bool,
@@ -79,6 +82,7 @@ pub fn specs() -> Result<Vec<EnvironmentSpec>, EnvironmentError> {
             specs.push(EnvironmentSpec {
                 requirements: read(&table.requirements)?,
                 fallback_requirements: read(&table.fallback_requirements)?,
+                stand_ins: read(&table.stand_ins)?,
                 engine: engine.to_owned(),
                 variant,
                 torch_backend: table.torch_backend,
@@ -133,6 +137,10 @@ impl EnvironmentSpec {
             for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
                 part(line);
             }
+        }
+        for (name, text) in &self.stand_ins {
+            part(name);
+            part(text);
         }
         hasher.finalize().to_hex()[..12].to_owned()
     }

@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Tacho's SGLang cell side by side with SGLang's own offline throughput benchmark, over the very same SGLang environment.
+#
+#   benches/peers/sglang.sh --python PYTHON --model FOLDER [OPTION...]
+#
+#   --python PYTHON       the environment's python, or what `tacho engines install sglang` printed
+#   --model FOLDER        weights, or a configuration alone with `--engine load_format=dummy`
+#   --rounds N            default 6, the fewest whose extremes are a 95 % interval of the median
+#   --trials N            timed trials a process, of which the median counts (default 3)
+#   --requests N          requests, all handed over in one call (default 32)
+#   --input N, --output N exact lengths in tokens (default 128 and 64)
+#   --boundary NAME       Tacho's: child-core (default), which is how the benchmark runs SGLang, or in-core, where the ratio
+#                         also says what SGLang's processes and messages cost
+#   --engine NAME=VALUE   a field of SGLang's ServerArgs, for both sides: true or false for a flag; repeatable
+#   --tacho PROGRAM       a built `tacho` with its cells beside it; without it, this clone's is built
+#   --keep FOLDER         keeps each round's files there
+#   --seconds N           starts no further round once N seconds have passed
+#
+# In a round both sides are measured right after each other, in fresh processes, each after a warm-up of as many requests of
+# the same lengths; rounds alternate who goes first. The figure is output tokens a second: requests x output / seconds of a
+# timed `Engine.generate` call, which is all that the benchmark times. What is the same: the environment, the model,
+# SGLang's arguments and environment variables, the number of requests and their exact lengths, greedy decoding, ids in and
+# ids out (no tokenizer), no prefix cache, no end-of-sequence.
+#
+# What differs: the ids are random on both sides, not the same ones. The benchmark's own `random` requests are not used: it
+# fetches ShareGPT for them, and its `--random-range-ratio 0.0` means lengths uniform from 1 up to the given one.
+#
+# The table has a row by rounds (a process's median against the other's) and one by trials (the first against the first, and so
+# on). Rounds are independent of each other; trials of one process are not, so that their interval is narrower than it should
+# be if processes differ. Figures count on a quiet machine only.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../../scripts/lib.sh"
+
+python='' model='' rounds=6 trials=3 requests=32 input=128 output=64 boundary=child-core tacho='' keep='' seconds=''
+engine=()
+while [ $# -gt 0 ]; do
+    [ $# -gt 1 ] || die "$1 needs a value; the head of $0 says what there is"
+    case $1 in
+    --python) python=$2 ;;
+    --model) model=$2 ;;
+    --rounds) rounds=$2 ;;
+    --trials) trials=$2 ;;
+    --requests) requests=$2 ;;
+    --input) input=$2 ;;
+    --output) output=$2 ;;
+    --boundary) boundary=$2 ;;
+    --engine) engine+=("$2") ;;
+    --tacho) tacho=$2 ;;
+    --keep) keep=$2 ;;
+    --seconds) seconds=$2 ;;
+    *) die "unknown option '$1'; the head of $0 says what there is" ;;
+    esac
+    shift 2
+done
+[ -x "$python" ] || die "--python: expected the python of an environment with SGLang, found '$python'"
+[ -f "$model/config.json" ] || die "--model: expected a folder with config.json, found '$model'"
+for number in "$rounds" "$trials" "$requests" "$input" "$output" "${seconds:-1}"; do
+    [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a number of at least 1, found '$number'"
+done
+case $boundary in in-core | child-core) ;; *) die "--boundary: in-core or child-core" ;; esac
+if [ -z "$tacho" ]; then
+    "$root/scripts/build.sh" >&2
+    tacho=$(target_dir)/release/tacho
+fi
+[ -x "$tacho" ] || die "--tacho: $tacho is not a program"
+
+here=$root/benches/peers
+out=$keep
+if [ -z "$out" ]; then
+    out=$(mktemp -d)
+    trap 'rm -rf "$out"' EXIT
+fi
+mkdir -p "$out"
+
+# Arguments that decide the work, the same for both sides; --engine has the last word.
+declare -A shared=([max_running_requests]=$requests [context_length]=$((input + output + 6)) [random_seed]=1)
+# As the shim has it on a CPU, where SGLang's own choices need its kernels or take most of the memory.
+if [ ! -e /dev/nvidiactl ]; then
+    shared+=([device]=cpu [attention_backend]=torch_native [sampling_backend]=pytorch [disable_cuda_graph]=true)
+    shared+=([max_total_tokens]=$((requests * (input + output + 70) + 4096)) [mem_fraction_static]=0.9)
+    export SGLANG_USE_CPU_ENGINE=1
+fi
+for pair in "${engine[@]}"; do
+    [[ $pair == ?*=* ]] || die "--engine: expected NAME=VALUE, found '$pair'"
+    shared[${pair%%=*}]=${pair#*=}
+done
+ours=() theirs=()
+for name in "${!shared[@]}"; do
+    value=${shared[$name]}
+    ours+=(--engine-option "sglang.$name=$value")
+    flag=--${name//_/-}
+    case $value in
+    true) theirs+=("$flag") ;;
+    false) ;;
+    *) theirs+=("$flag" "$value") ;;
+    esac
+done
+
+# What a cell sets for its engine, for the peer too.
+export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 DO_NOT_TRACK=1 PYTHONNOUSERSITE=1
+export SGLANG_HOST_IP=127.0.0.1 GLOO_SOCKET_IFNAME=lo NCCL_SOCKET_IFNAME=lo
+unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
+
+measure_peer() {
+    rm -f "$out/peer.$1.jsonl"
+    PEER_TRIALS=$trials PEER_TIMES=$out/peer.$1.times "$python" "$here/sglang_ids.py" --model-path "$model" \
+        --skip-tokenizer-init --disable-radix-cache --grammar-backend none --log-level error --dataset-name random \
+        --num-prompts "$requests" --random-input-len "$input" --random-output-len "$output" --seed 1 --result-filename "$out/peer.$1.jsonl" "${theirs[@]}" >"$out/peer.$1.log" 2>&1 ||
+        die "SGLang's benchmark failed: $(tail -n 20 "$out/peer.$1.log")"
+}
+measure_tacho() {
+    rm -rf "$out/run.$1"
+    "$tacho" run --engine sglang --python "$python" --model "$model" --batch "$requests" --input "$input" --output "$output" \
+        --engine-option "sglang.boundary=$boundary" "${ours[@]}" --max-warmup 1 --min-trials "$trials" --max-trials "$trials" \
+        --latency-trials 0 --quiet --out "$out/run.$1" >"$out/tacho.$1.log" 2>&1 ||
+        die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
+}
+for ((round = 1; round <= rounds; round++)); do
+    if [ -n "$seconds" ] && [ $SECONDS -ge "$seconds" ]; then
+        say "$SECONDS s have passed: no round after $((round - 1))"
+        break
+    fi
+    say "round $round of $rounds (load $(cut -d' ' -f1 /proc/loadavg))"
+    if ((round % 2)); then
+        measure_peer $round
+        measure_tacho $round
+    else
+        measure_tacho $round
+        measure_peer $round
+    fi
+done
+"$python" "$here/sglang_table.py" "$out" "$((round - 1))" "$requests" "$input" "$output" "$boundary"
