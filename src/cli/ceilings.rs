@@ -68,7 +68,8 @@ fn of_cpu(kept: bool) -> Result<Ceilings, String> {
 pub fn ceilings(kept: bool, as_json: bool) -> Result<ExitCode, Failure> {
     let mut found = Vec::new();
     let mut missing = Vec::new();
-    let both: [(&str, fn(bool) -> Result<Ceilings, String>); 2] = [("processor", of_cpu), ("GPU", of_gpu)];
+    type Measure = fn(bool) -> Result<Ceilings, String>;
+    let both: [(&str, Measure); 2] = [("processor", of_cpu), ("GPU", of_gpu)];
     for (what, measure) in both {
         if !kept {
             eprintln!("measuring the {what} …");

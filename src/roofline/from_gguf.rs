@@ -56,7 +56,7 @@ pub(super) fn read(header: &Header) -> Result<FromGguf, String> {
     };
     let window = maybe("attention.sliding_window")?.filter(|window| *window > 0);
     // As llama.cpp does: gpt-oss alternates, beginning with a window.
-    let windowed = |layer: u64| architecture != "gpt-oss" || layer % 2 == 0;
+    let windowed = |layer: u64| architecture != "gpt-oss" || layer.is_multiple_of(2);
     let shape = ModelShape {
         layers,
         hidden,

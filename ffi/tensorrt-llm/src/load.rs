@@ -298,5 +298,6 @@ fn describe(
         virtual_time: false,
         capabilities: Capabilities::ALL,
         effective: effective.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Options>(),
+        observed: Options::new(),
     })
 }

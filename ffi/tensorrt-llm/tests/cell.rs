@@ -53,7 +53,7 @@ fn trial(method: Method, load: Load) -> TrialSpec {
     let ids = vec![IdRange { start: 4, end: 1000 }];
     let (input, output) = ("10".parse().unwrap(), "8".parse().unwrap());
     let workload = WorkloadSpec { requests: 6, input, output, sampling, seed: 3, stream: 0, ids };
-    TrialSpec { trial: 0, kind: TrialKind::Timed, method, load, workload }
+    TrialSpec { trial: 0, kind: TrialKind::Timed, method, load, device_clock: Default::default(), workload }
 }
 
 #[test]

@@ -8,7 +8,16 @@ fn kernel(start_ns: u64, end_ns: u64, stream: u32) -> Activity {
 }
 
 fn step(start_ns: u64, end_ns: u64) -> StepRow {
-    StepRow { start_ns, end_ns, kv_tokens: NONE, prefill_tokens: 8, decode_seqs: 1, running: 1, waiting: 0, device_ns: NONE }
+    StepRow {
+        start_ns,
+        end_ns,
+        kv_tokens: NONE,
+        prefill_tokens: 8,
+        decode_seqs: 1,
+        running: 1,
+        waiting: 0,
+        device_ns: NONE,
+    }
 }
 
 fn request(request: u32, scheduled_ns: u64, first_ns: u64, last_ns: u64) -> RequestRow {

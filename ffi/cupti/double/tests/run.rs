@@ -9,9 +9,10 @@ use serde_json::Value;
 use tacho::{
     cell::{parent::CellProgram, protocol::Load},
     engine::Sampling,
+    measure::DeviceClockMode,
     plan::{EngineSpec, Plan, Point, PointWorkload, TraceMode, TrialPolicy},
     results::{PointRecord, RunDir, RunInfo},
-    run::{Quiet, RunOptions, execute},
+    run::{OpenGpus, Quiet, RunOptions, execute},
     workload::LengthDist,
 };
 
@@ -40,8 +41,12 @@ fn plan(trace: TraceMode) -> Plan {
             max_time: Duration::from_secs(20),
             max_warmup: 1,
             latency_trials: 1,
+            device_clock: DeviceClockMode::Off,
+            max_repeats: 0,
+            clock_band: 0.05,
         },
         trace,
+        telemetry: None,
         load_within: Duration::from_secs(60),
         trial_within: Duration::from_secs(60),
     }
@@ -59,7 +64,8 @@ fn run(dir: &Path, trace: TraceMode, injected: bool) -> Vec<PointRecord> {
             build_with: "cargo build --release -p tacho-cupti-double".to_owned(),
         })
     };
-    let options = RunOptions { cell_program: &cell, interrupted: &AtomicBool::new(false) };
+    let gpus: OpenGpus<'_> = &|| Err("no telemetry in this test".to_owned());
+    let options = RunOptions { cell_program: &cell, interrupted: &AtomicBool::new(false), gpus, ceilings: dir };
     execute(&plan, &mut run, Vec::new(), &options, &mut Quiet).unwrap().records
 }
 
