@@ -7,6 +7,7 @@ What is put in place of SGLang's own are the two ends of the loop: where request
 
 import time
 from array import array
+from collections import deque
 
 FINISH = {"length": "length", "stop": "stop", "abort": "error"}
 # How long requests that were dropped may take to leave the scheduler.
@@ -48,7 +49,8 @@ def _scheduler(asked):
 
         @property
         def result_queue(self):
-            return self.__dict__["result_queue"]
+            # 0.5.17 asks whether it is empty before the loop was ever entered.
+            return self.__dict__.setdefault("result_queue", deque())
 
         @result_queue.setter
         def result_queue(self, queue):
