@@ -1,7 +1,7 @@
 //! Models before a run: fetched from the Hugging Face hub, converted from GGUF, or made with random weights from a shape.
 //!
 //! A cell never downloads or converts: a run is given what is made here. Weights in GGUF are read by ggml, in llama.cpp's
-//! cell program ([`export`]); `tacho` itself links no engine.
+//! cell program (`export`); `tacho` itself links no engine.
 
 mod config;
 mod convert;

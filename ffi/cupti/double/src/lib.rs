@@ -2,7 +2,7 @@
 //! no device ran. A thread makes up a few each millisecond while kernels are enabled; [`tacho_cupti_double_emit`] makes
 //! up as many as a test asks for.
 //!
-//! Its clock runs [`CLOCK_OFFSET_NS`] ahead of CLOCK_MONOTONIC, so that a mapping that is forgotten shows.
+//! Its clock runs `CLOCK_OFFSET_NS` ahead of CLOCK_MONOTONIC, so that a mapping that is forgotten shows.
 #![allow(non_snake_case)]
 use std::{
     ffi::{CStr, c_void},
