@@ -38,6 +38,8 @@ tacho() {
         die "tacho run failed: $(tail -n 3 "$out/tacho.log")"
     cp "$dir/points.json" "$out/tacho.$1.$2"
 }
+table() { python3 "$(dirname "$0")/llama_table.py" "$out" "$1" "$steps" "$batches"; }
+
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds (load $(cut -d' ' -f1 /proc/loadavg))" >&2
     for batch in ${batches//,/ }; do
@@ -49,5 +51,7 @@ for ((round = 1; round <= rounds; round++)); do
             peer $round "$batch"
         fi
     done
+    # So far: a table that is cut off is better than none.
+    [ "$round" -eq "$rounds" ] || table "$round" >&2
 done
-python3 "$(dirname "$0")/llama_table.py" "$out" "$rounds" "$steps" "$batches"
+table "$rounds"
