@@ -160,6 +160,8 @@ pub fn gap_split(share: Option<f64>, busy: Option<Busy>) -> GapSplit {
     match (share, busy) {
         (_, None) => missing("no kernel trace"),
         (None, Some(_)) => missing("the least time is not known"),
+        // The busy time is that of another, traced trial: where it is less than the least time, the two do not fit together.
+        (Some(share), Some(busy)) if share > busy.kernels => missing("kernels ran for less than the least time"),
         (Some(share), Some(busy)) => GapSplit {
             idle: Some(1.0 - busy.any),
             kernels: Some(busy.kernels - share),
@@ -205,6 +207,9 @@ mod tests {
         let (idle, kernels, other) = (gap.idle.unwrap(), gap.kernels.unwrap(), gap.other.unwrap());
         assert!((idle - 0.2).abs() < 1e-12 && (kernels - 0.3).abs() < 1e-12 && (other - 0.1).abs() < 1e-12);
         assert!((idle + kernels + other + 0.4 - 1.0).abs() < 1e-12);
+        let less = gap_split(Some(0.71), Some(busy));
+        assert_eq!((less.idle, less.kernels, less.other), (None, None, None));
+        assert_eq!(less.null_reason.as_deref(), Some("kernels ran for less than the least time"));
         assert_eq!(gap_split(None, Some(busy)).null_reason.as_deref(), Some("the least time is not known"));
     }
 
