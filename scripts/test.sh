@@ -6,7 +6,7 @@
 #
 # Every engine that TACHO_CI_ENGINES names must be there: a test that would be skipped for want of its engine fails instead,
 # and the environment of a Python engine is made where it is not in the cache. Under CI=true the default is all engines,
-# otherwise none: vLLM's and MAX's environments are gigabytes. Tests find the model by TACHO_TEST_MODEL (a GGUF file) and
+# otherwise none: those of Python engines are gigabytes. Tests find the model by TACHO_TEST_MODEL (a GGUF file) and
 # TACHO_TEST_MODEL_DIR (a folder with the same weights), which this sets.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -14,7 +14,7 @@ cd "$root"
 
 case ${1:-} in '' | lint) ;; *) die "unknown argument '$1'; expected lint or none" ;; esac
 if [ "${CI:-}" = true ]; then
-    export TACHO_CI_ENGINES=${TACHO_CI_ENGINES:-sim llama.cpp echo vllm max}
+    export TACHO_CI_ENGINES=${TACHO_CI_ENGINES:-sim llama.cpp echo vllm max sglang}
 fi
 log=$(mktemp)
 engines_log=$(mktemp)

@@ -1,8 +1,8 @@
-//! The same weights give the same words: greedy outputs of llama.cpp, vLLM and MAX for ten prompts, each engine in its
+//! The same weights give the same words: greedy outputs of llama.cpp, vLLM, MAX and SGLang for ten prompts, each engine in its
 //! own cell, all from one GGUF file by `tacho model convert`.
 //!
-//! vLLM and MAX need their environments: `TACHO_TEST_VLLM` and `TACHO_TEST_MAX` name the `python` of one, else the
-//! installed one is taken. An engine that is not here is left out with the reason, unless `TACHO_CI_ENGINES` promises it.
+//! All but llama.cpp need their environments: `TACHO_TEST_VLLM`, `TACHO_TEST_MAX` and `TACHO_TEST_SGLANG` name the `python` of one,
+//! else the installed one is taken. An engine that is not here is left out with the reason, unless `TACHO_CI_ENGINES` promises it.
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -41,7 +41,7 @@ struct Taker {
 }
 
 /// All in float32, down to the cached keys and values.
-fn takers() -> [Taker; 3] {
+fn takers() -> [Taker; 4] {
     [
         Taker { id: "llama.cpp", python: None, options: serde_json::json!({ "type_k": "f32", "type_v": "f32" }) },
         Taker {
@@ -53,6 +53,11 @@ fn takers() -> [Taker; 3] {
             id: "max",
             python: Some("TACHO_TEST_MAX"),
             options: serde_json::json!({ "device": "cpu", "quantization_encoding": "float32" }),
+        },
+        Taker {
+            id: "sglang",
+            python: Some("TACHO_TEST_SGLANG"),
+            options: serde_json::json!({ "boundary": "in-core", "dtype": "float32", "device": "cpu" }),
         },
     ]
 }

@@ -3,7 +3,7 @@ use std::fmt::Write;
 
 use super::{
     charts::THROUGHPUT_SVG,
-    hardware,
+    hardware, kernels,
     rows::{Rows, engine_name, more_rows, rows, unusable},
     text::{MISSING, code_block, escape, gib, number, seconds, shell},
 };
@@ -32,6 +32,7 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     engines(&mut text, info);
     figures(&mut text, records);
     hardware_section(&mut text, info, records);
+    kernels::section(&mut text, records, table);
     caveats(&mut text, info, records);
     meaning(&mut text);
     reproduce(&mut text, info);

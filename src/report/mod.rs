@@ -2,6 +2,7 @@
 
 pub mod charts;
 mod hardware;
+mod kernels;
 mod markdown;
 mod rows;
 mod table;

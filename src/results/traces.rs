@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cell::protocol::StepRow,
-    measure::trace::{KernelFigures, StepFigures},
+    measure::trace::{KernelFigures, StepFigures, readable},
 };
 
 const NOT_TRACED: &str = "not traced: tacho run --trace";
@@ -89,6 +89,9 @@ pub(super) fn kernel_columns() -> Vec<CellColumn<KernelRow>> {
         required("trial", Kind::U32, "", "the trial's number in the launch, from 0", |r: &KernelRow| r.trial),
         required("kernel", Kind::Text, "", "the kernel's name, as the compiler mangled it", |r: &KernelRow| {
             r.kernel.name.clone()
+        }),
+        required("readable", Kind::Text, "", "the same name demangled, without parameters", |r: &KernelRow| {
+            readable(&r.kernel.name)
         }),
         required("count", Kind::U64, "", "how often it ran", |r: &KernelRow| r.kernel.count),
         required(

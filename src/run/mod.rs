@@ -1,5 +1,6 @@
 //! Runs a plan: starts cells, warms up, times, stops when the figures are good enough, and survives what goes wrong.
 
+mod counters;
 mod execute;
 mod hardware;
 mod launches;

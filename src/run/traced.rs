@@ -7,13 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::point::Bench;
+use super::{counters::counters, point::Bench};
 use crate::{
     cell::{
         parent::{Cell, CellError, TableSink},
         protocol::{Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec, TrialSummary},
     },
-    measure::trace::{Activity, Names, StepFigures, TraceError, TraceFigures, TraceJson, Tracing, Window},
+    measure::{
+        telemetry::Samples,
+        trace::{Activity, Names, StepFigures, TraceError, TraceFigures, TraceJson, Tracing, Window},
+    },
     metrics::{median_interval, stopping::CONFIDENCE},
     plan::{Point, TraceMode},
     results::{TraceCost, TraceRecord, TraceStepRow, TracedTrial},
@@ -151,7 +154,11 @@ impl Launch<'_> {
         let device_clock = self.bench.plan.trials.device_clock;
         let spec = TrialSpec { trial: ordinal, kind, method, load: point.load, device_clock, workload };
         let mut kept = Kept::default();
-        let summary = cell.trial(&spec, self.bench.plan.trial_within, &mut kept)?;
+        // Sampled as a timed trial is, so that untraced launches differ from it in nothing.
+        self.bench.hardware.begin();
+        let summary = cell.trial(&spec, self.bench.plan.trial_within, &mut kept);
+        kept.samples = self.bench.hardware.end().unwrap_or_default();
+        let summary = summary?;
         kept.steps.sort_by_key(|step| step.start_ns);
         Ok((summary, kept))
     }
@@ -184,7 +191,8 @@ impl Launch<'_> {
         };
         let figures = tracing.analyse(window, &windows, &mut also)?;
         if let Some(timeline) = timeline {
-            let note = timeline.finish(window.end_ns, &kept.steps, &kept.requests, &[]).map_err(failed)?;
+            let note = timeline.finish(window.end_ns, &kept.steps, &kept.requests, &counters(&kept.samples));
+            let note = note.map_err(failed)?;
             found.notes.extend(note.map(|note| format!("point-{:05}.trace.json is {note}", point.number)));
         }
         let dropped = kept.dropped_steps + kept.dropped_requests;
@@ -205,9 +213,10 @@ pub(super) fn raw_folder(traces: &Path, cell: u32, launch: u32) -> std::io::Resu
     Tracing::create(&folder)
 }
 
-/// Keeps a traced trial's steps and requests.
+/// Keeps a traced trial's steps, requests and telemetry.
 #[derive(Default)]
 struct Kept {
+    samples: Samples,
     steps: Vec<StepRow>,
     requests: Vec<RequestRow>,
     dropped_steps: u64,

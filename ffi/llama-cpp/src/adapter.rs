@@ -128,6 +128,7 @@ fn sizes(config: &LoadConfig, options: &LlamaOptions) -> Result<ContextSpec, Eng
         type_k,
         type_v,
         kv_unified: options.kv_unified,
+        backend_sampling: options.backend_sampling,
     })
 }
 
@@ -169,6 +170,7 @@ fn describe(model: &Model, context: &mut Context, options: &LlamaOptions, max_mo
         ("devices_asked", json!(options.devices)),
         ("kv_unified", json!(options.kv_unified)),
         ("use_mmap", json!(options.use_mmap)),
+        ("backend_sampling", json!(context.picks())),
         ("modules", json!(modules)),
         ("devices", json!(devices)),
         ("system_info", json!(backend.system_info())),
@@ -204,6 +206,11 @@ struct Runner {
 
 impl Decoder for Runner {
     fn begin(&mut self, slot: usize, sampling: &Sampling) -> Result<(), EngineError> {
+        if self.context.picks() && !sampling.is_greedy() {
+            return Err(EngineError::unsupported(
+                "llama.cpp: backend_sampling decodes greedily only: unset it, or ask for temperature 0",
+            ));
+        }
         self.samplers[slot] = if sampling.is_greedy() { None } else { Some(Sampler::new(sampling)?) };
         Ok(())
     }
@@ -213,6 +220,11 @@ impl Decoder for Runner {
     }
 
     fn pick(&mut self, row: usize, slot: usize) -> Result<TokenId, EngineError> {
+        if self.context.picks() {
+            return self.context.picked(row).ok_or_else(|| {
+                EngineError::engine(format!("llama.cpp's backend picked no token for row {row}, which was to have one"))
+            });
+        }
         let logits = self.context.logits(row).ok_or_else(|| {
             EngineError::engine(format!("llama.cpp gave no logits for row {row}, which was to have some"))
         })?;

@@ -1,9 +1,9 @@
 //! A context: the KV cache, and the forward pass over a batch of tokens of many sequences.
 use std::{ptr::NonNull, rc::Rc};
 
-use tacho::engine::EngineError;
+use tacho::engine::{EngineError, TokenId};
 
-use crate::{log, model::Model, options::FlashAttn, scheduler::Row, sys};
+use crate::{log, model::Model, options::FlashAttn, sampler::Sampler, scheduler::Row, sys};
 
 /// What a context is made with, all values settled.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,8 @@ pub struct ContextSpec {
     pub type_v: sys::ggml_type,
     /// One cache that all sequences share, or one a sequence.
     pub kv_unified: bool,
+    /// Whether the backend picks each sequence's likeliest token.
+    pub backend_sampling: bool,
 }
 
 /// A context with its batch; freed on drop, before the model.
@@ -36,6 +38,8 @@ pub struct Context {
     pointer: NonNull<sys::llama_context>,
     batch: Batch,
     vocab_size: usize,
+    /// What the backend picks tokens with, one a sequence, freed after the context; empty when logits are handed over.
+    pickers: Vec<Sampler>,
     _model: Rc<Model>,
 }
 
@@ -69,8 +73,20 @@ impl Context {
         params.type_v = spec.type_v;
         params.kv_unified = spec.kv_unified;
         params.no_perf = true;
+        let sequences = if spec.backend_sampling { spec.n_seq_max as i32 } else { 0 };
+        let pickers: Vec<Sampler> = (0..sequences).map(|_| Sampler::greedy()).collect::<Result<_, _>>()?;
+        let mut chains: Vec<sys::llama_sampler_seq_config> = (0..sequences)
+            .zip(&pickers)
+            .map(|(seq_id, picker)| sys::llama_sampler_seq_config { seq_id, sampler: picker.as_ptr() })
+            .collect();
+        if spec.backend_sampling {
+            params.n_outputs_max_per_seq = 1;
+            params.samplers = chains.as_mut_ptr();
+            params.n_samplers = chains.len();
+        }
         log::forget();
-        // SAFETY: the model is valid and outlives the context, which holds a count of it; the params hold no pointers.
+        // SAFETY: the model is valid and outlives the context, which holds a count of it; the list of chains is read
+        // during the call, and the chains themselves are kept beside the context.
         let pointer = unsafe { sys::llama_init_from_model(model.as_ptr(), params) };
         let pointer = NonNull::new(pointer).ok_or_else(|| {
             EngineError::load(format!(
@@ -84,7 +100,7 @@ impl Context {
         // SAFETY: the context is valid.
         let n_batch = unsafe { sys::llama_n_batch(pointer.as_ptr()) };
         let vocab_size = model.vocab_size() as usize;
-        Ok(Self { pointer, batch: Batch::new(n_batch), vocab_size, _model: Rc::clone(model) })
+        Ok(Self { pointer, batch: Batch::new(n_batch), vocab_size, pickers, _model: Rc::clone(model) })
     }
 
     pub(crate) fn as_ptr(&mut self) -> *mut sys::llama_context {
@@ -139,6 +155,18 @@ impl Context {
             let logits = sys::llama_get_logits_ith(self.as_ptr(), row as i32);
             (!logits.is_null()).then(|| std::slice::from_raw_parts(logits, self.vocab_size))
         }
+    }
+
+    /// Whether the backend picks the tokens: there are no logits then.
+    pub fn picks(&self) -> bool {
+        !self.pickers.is_empty()
+    }
+
+    /// The token that the backend picked after the one at `row` of the last pass; None when it picked none there.
+    pub fn picked(&mut self, row: usize) -> Option<TokenId> {
+        // SAFETY: the context is valid; the library answers LLAMA_TOKEN_NULL, which is negative, where there is none.
+        let id = unsafe { sys::llama_get_sampled_token_ith(self.as_ptr(), row as i32) };
+        u32::try_from(id).ok().map(TokenId)
     }
 
     /// Frees a sequence's KV cache.

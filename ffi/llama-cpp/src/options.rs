@@ -48,6 +48,9 @@ pub struct LlamaOptions {
     pub kv_unified: bool,
     /// Whether the weights are mapped from the file; llama.cpp decides unless set.
     pub use_mmap: Option<bool>,
+    /// Whether the likeliest token is picked where the logits are computed (`--backend-sampling`, experimental in
+    /// llama.cpp), so that a GPU hands over token ids and not the whole vocabulary's logits; greedy decoding only.
+    pub backend_sampling: bool,
 }
 
 impl Default for LlamaOptions {
@@ -66,6 +69,7 @@ impl Default for LlamaOptions {
             kv_tokens: None,
             kv_unified: false,
             use_mmap: None,
+            backend_sampling: false,
         }
     }
 }

@@ -19,6 +19,27 @@ impl Drop for Sampler {
 }
 
 impl Sampler {
+    /// A chain that takes the likeliest token, for the backend to run.
+    ///
+    /// # Errors
+    /// `Engine` when memory ran out.
+    pub fn greedy() -> Result<Self, EngineError> {
+        let broken = || EngineError::engine("llama.cpp could not make a sampler chain");
+        // SAFETY: plain values; the chain takes ownership of its one part, which is checked for null.
+        unsafe {
+            let mut params = sys::llama_sampler_chain_default_params();
+            params.no_perf = true;
+            let chain = Self { pointer: NonNull::new(sys::llama_sampler_chain_init(params)).ok_or_else(broken)? };
+            let part = NonNull::new(sys::llama_sampler_init_greedy()).ok_or_else(broken)?;
+            sys::llama_sampler_chain_add(chain.pointer.as_ptr(), part.as_ptr());
+            Ok(chain)
+        }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut sys::llama_sampler {
+        self.pointer.as_ptr()
+    }
+
     /// The chain for `sampling`. Top-k stands before the temperature because it is then a selection over raw logits; the
     /// order of those two does not change the outcome. Top-p sees the tempered probabilities, as in vLLM.
     ///

@@ -51,6 +51,21 @@ fn conformance_holds_with_a_shared_cache_and_small_batches() {
 }
 
 #[test]
+fn the_backend_picks_what_the_host_would() {
+    let (Some(mut host), Some(mut backend)) = (engine(&[]), engine(&[("backend_sampling", json!(true))])) else {
+        return;
+    };
+    assert_eq!(backend.info().effective["backend_sampling"], json!(true));
+    let prompt = france();
+    let longer: Vec<TokenId> = prompt.iter().chain(&prompt).copied().collect();
+    let requests = [greedy(0, &prompt, 24), greedy(1, &longer, 12)];
+    assert_eq!(run_steps(&mut backend, &requests).0, run_steps(&mut host, &requests).0);
+    let sampled = Request { sampling: Sampling { temperature: 0.7, ..Sampling::default() }, ..greedy(2, &prompt, 4) };
+    let refused = backend.generate(&batch(&[sampled])).unwrap_err();
+    assert!(refused.kind == ErrorKind::Unsupported && refused.message.contains("greedily only"), "{refused}");
+}
+
+#[test]
 fn greedy_output_is_the_models_and_stays_the_same() {
     let prompt = france();
     let Some(mut first) = engine(&[]) else { return };

@@ -56,6 +56,8 @@ fn streams_and_processes_overlap_and_count_once() {
     );
     // 1100 to 1400 and 1500 to 1610.
     assert_eq!((figures.busy_ns, figures.idle_ns, figures.busy_fraction()), (410, 590, Some(0.41)));
+    // The kernels alone: 1100 to 1400, neither the copy nor the memset.
+    assert_eq!((figures.kernel_busy_ns, figures.kernel_fraction()), (300, Some(0.3)));
     assert_eq!((figures.gaps.n, figures.gaps.max_ns, figures.gaps.p50_ns), (3, 390, 100));
     assert_eq!((figures.kernels, figures.kernel_ns, figures.launches, figures.graph_launches), (3, 360, 3, 0));
     assert_eq!((figures.copies, figures.copy_bytes, figures.memsets), (1, 4096, 1));

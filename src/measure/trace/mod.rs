@@ -3,6 +3,7 @@
 
 mod analysis;
 mod control;
+mod demangle;
 mod format;
 mod gaps;
 mod order;
@@ -13,6 +14,7 @@ mod testing;
 
 pub use analysis::{KernelFigures, StepFigures, TraceFigures, Window, analyse};
 pub use control::{CollectorState, Tracing};
+pub use demangle::readable;
 pub use format::{Lost, Record, TraceError};
 pub use gaps::Gaps;
 pub use perfetto::{Counter, TraceJson};

@@ -6,7 +6,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::reader::{Activity, ActivityKind, Names};
+use super::{
+    demangle::readable,
+    reader::{Activity, ActivityKind, Names},
+};
 use crate::cell::protocol::{NONE, RequestRow, StepRow};
 
 /// The timeline's groups ("processes" in the format). Devices follow.
@@ -41,6 +44,8 @@ pub struct TraceJson<W: Write> {
     covered_to_ns: u64,
     /// The ends of each stream's lanes.
     lanes: BTreeMap<Stream, Vec<u64>>,
+    /// Kernels' names as they are shown, by number: a few hundred stand for millions of kernels.
+    shown: BTreeMap<u32, String>,
     first: bool,
 }
 
@@ -51,8 +56,8 @@ impl<W: Write> TraceJson<W> {
     /// When it cannot be written.
     pub fn new(mut out: W, origin_ns: u64, limit: u64) -> io::Result<Self> {
         out.write_all(b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n")?;
-        let lanes = BTreeMap::new();
-        Ok(Self { out, origin_ns, limit, written: 0, seen: 0, covered_to_ns: origin_ns, lanes, first: true })
+        let (lanes, shown) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { out, origin_ns, limit, written: 0, seen: 0, covered_to_ns: origin_ns, lanes, shown, first: true })
     }
 
     /// Adds what a device did; activities come ordered by their start. Those beyond the limit are counted and left out.
@@ -81,7 +86,7 @@ impl<W: Write> TraceJson<W> {
         ends[lane] = activity.end_ns;
         let (name, args) = match activity.kind {
             ActivityKind::Kernel { name } => {
-                (short(names.text(name)), json!({ "graph": activity.graph, "launch": activity.correlation }))
+                (self.kernel_name(name, names), json!({ "graph": activity.graph, "launch": activity.correlation }))
             }
             ActivityKind::Copy { direction, bytes } => {
                 (format!("copy {}", direction_name(direction)), json!({ "bytes": bytes }))
@@ -179,6 +184,10 @@ impl<W: Write> TraceJson<W> {
             }
         }
         edge("e", parts[0].0, parts[0].2)
+    }
+
+    fn kernel_name(&mut self, number: u32, names: &Names) -> String {
+        self.shown.entry(number).or_insert_with(|| short(&readable(names.text(number)))).clone()
     }
 
     fn names(&mut self) -> io::Result<()> {
