@@ -1,0 +1,1 @@
+//! The certificate against records with one fault each.
