@@ -36,7 +36,10 @@ fn engine(around: &Surroundings<'_>, needed: bool, entry: &EngineEntry) -> Vec<C
     let program = match (around.cell_program)(&entry.id) {
         Ok(program) => program,
         Err(why) => {
-            let advice = format!("tacho engines install {}, or name an environment of yours with --python", entry.id);
+            let advice = match entry.variants.is_empty() {
+                true => format!("name the `python` of yours with --python: docs/engines/{}.md", entry.id),
+                false => format!("tacho engines install {}, or name an environment of yours with --python", entry.id),
+            };
             return vec![missing(ENVIRONMENT, why, advice)];
         }
     };

@@ -67,9 +67,11 @@ fn judge(weights: f64, kv: &[(u32, f64)], there: f64, where_: &str) -> Check {
         bytes_text(most),
         bytes_text(there)
     );
+    let named =
+        |points: &[String]| format!("{} {}", if points.len() == 1 { "point" } else { "points" }, points.join(", "));
     let (too_large, tight) = (beyond(1.0), beyond(TIGHT));
     if !too_large.is_empty() {
-        let found = format!("{needs}: points {} do not fit", too_large.join(", "));
+        let found = format!("{needs}: no room for {}", named(&too_large));
         return Check::problem(
             NAME,
             found,
@@ -77,7 +79,7 @@ fn judge(weights: f64, kv: &[(u32, f64)], there: f64, where_: &str) -> Check {
         );
     }
     if !tight.is_empty() {
-        let found = format!("{needs}: points {} leave less than 10 % for all else", tight.join(", "));
+        let found = format!("{needs}: less than 10 % left for all else in {}", named(&tight));
         return Check::warning(
             NAME,
             found,
@@ -195,7 +197,7 @@ mod tests {
             checks(&machine.around(), Some(&plan)).remove(0)
         };
         let small = found(20 << 20);
-        assert!(small.state == State::Problem && small.found.contains("points 1 do not fit"), "{small:?}");
+        assert!(small.state == State::Problem && small.found.contains("no room for point 1"), "{small:?}");
         assert!(small.found.contains("weights 16.1 GB + KV cache at most 25.2 GB"), "{small:?}");
         assert_eq!(found(40 << 20).state, State::Warning);
         assert_eq!(found(100 << 20).state, State::Ok);

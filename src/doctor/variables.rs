@@ -5,7 +5,7 @@ const NAME: &str = "variable";
 
 /// A variable, or a family of them by the beginning of their names (ending in `_`), and what it changes. The first that
 /// fits counts.
-const KNOWN: [(&str, &str); 34] = [
+const KNOWN: [(&str, &str); 38] = [
     ("CUDA_VISIBLE_DEVICES", "which GPUs engines see, and in which order"),
     ("CUDA_DEVICE_ORDER", "how GPUs are numbered"),
     ("CUDA_LAUNCH_BLOCKING", "makes every kernel launch wait: figures with it are no figures"),
@@ -39,7 +39,11 @@ const KNOWN: [(&str, &str); 34] = [
     ("MALLOC_", "glibc's allocator"),
     ("LD_PRELOAD", "which libraries come before all others, such as another allocator"),
     ("LD_LIBRARY_PATH", "which libraries engines load"),
-    ("PYTHON", "Python's own modules and behaviour"),
+    ("PYTHONPATH", "which modules Python finds first"),
+    ("PYTHONHOME", "which Python's modules are used"),
+    ("PYTHONOPTIMIZE", "whether Python checks assertions"),
+    ("PYTHONMALLOC", "Python's allocator"),
+    ("PYTHONDEVMODE", "Python's checks while it runs"),
 ];
 
 /// Those whose being set is no fault: they choose among what is there.
@@ -54,7 +58,7 @@ pub(super) fn checks(around: &Surroundings<'_>) -> Vec<Check> {
 }
 
 fn check(name: &str, value: &str) -> Option<Check> {
-    let fits = |known: &str| name == known || (known.ends_with('_') || known.len() <= 6) && name.starts_with(known);
+    let fits = |known: &str| name == known || (known.ends_with('_') || *known == *"TORCH") && name.starts_with(known);
     let (family, what) = KNOWN.iter().find(|(known, _)| fits(known))?;
     let found = format!("'{}' changes {what}", short(value));
     Some(
@@ -99,7 +103,7 @@ mod tests {
             ("PYTHONPATH", "/x"),
             ("TORCHINDUCTOR_CACHE_DIR", "/y"),
             ("HOME", "/root"),
-            ("TORCHES", "lit"),
+            ("PYTHONUNBUFFERED", "1"),
             ("LD_PRELOADED", "no"),
         ] {
             around.variables.insert(name.to_owned(), value.to_owned());
@@ -112,7 +116,7 @@ mod tests {
         assert_eq!(of("GGML_NLOOP").unwrap().state, State::Warning);
         assert_eq!(of("CUDA_VISIBLE_DEVICES").unwrap().state, State::Ok);
         assert!(of("PYTHONPATH").is_some() && of("TORCHINDUCTOR_CACHE_DIR").is_some());
-        assert!(of("HOME").is_none() && of("LD_PRELOADED").is_none());
+        assert!(of("HOME").is_none() && of("PYTHONUNBUFFERED").is_none() && of("LD_PRELOADED").is_none());
     }
 
     #[test]

@@ -163,11 +163,9 @@ fn status(summary: &Summary, certificate: Option<&Certificate>) -> String {
                 );
             }
             let invalid = certificate.and_then(|certificate| Code::list(&certificate.codes()));
-            if let Some(codes) = invalid {
-                notes.insert(0, codes.replace(',', ", "));
-                verdict = "INVALID";
-            }
-            if notes.is_empty() { verdict.to_owned() } else { format!("{verdict}; {}", notes.join(", ")) }
+            let verdict =
+                invalid.map_or_else(|| verdict.to_owned(), |codes| format!("INVALID ({})", codes.replace(',', ", ")));
+            if notes.is_empty() { verdict } else { format!("{verdict}; {}", notes.join(", ")) }
         }
     }
 }

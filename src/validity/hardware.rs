@@ -104,7 +104,7 @@ pub(super) fn machine_load(trial: &TrialRecord, basis: &Basis) -> Finding {
     let resolution = RESOLUTION_TICKS_S / seconds;
     if resolution > limit {
         return Finding::unknown(format!(
-            "CPU time counts in ticks of 10 ms: a load of {:.0} % takes trials of {:.1} s to be seen, found {seconds:.3} s",
+            "CPU time counts in ticks of 10 ms: to see a load of {:.0} % takes trials of {:.1} s",
             limit * 100.0,
             RESOLUTION_TICKS_S / limit
         ));
