@@ -129,7 +129,7 @@ fn each_fault_of_the_engine_gives_its_reason_and_no_other() {
 
 #[test]
 fn times_that_say_too_little_give_their_reasons() {
-    let short = run(&with(&VIRTUAL, &["--engine-option", "sim.step_base_us=50", "--strict"]), None);
+    let short = run(&with(&VIRTUAL, &["--min-duration", "1s", "--strict"]), None);
     assert_eq!(short.codes(), ["min_duration"]);
     assert_eq!(short.output.status.code(), Some(5));
     let table = String::from_utf8(short.output.stdout).unwrap();

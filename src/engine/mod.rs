@@ -168,6 +168,4 @@ pub mod stat {
     pub const STEPS: &str = "steps";
     /// Graph captures or compilations seen.
     pub const COMPILES: &str = "compiles";
-    /// Blocks of memory that the engine's allocator asked of the device.
-    pub const DEVICE_ALLOCATIONS: &str = "device_allocations";
 }

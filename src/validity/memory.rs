@@ -1,17 +1,15 @@
 //! Memory that was asked for in the timed region.
 use super::{MAX_DEVICE_GROWTH_BYTES, MAX_HOST_GROWTH_BYTES, finding::Finding};
-use crate::{engine::stat, measure::telemetry::Telemetry, results::TrialRecord};
+use crate::{measure::telemetry::Telemetry, results::TrialRecord};
 
-/// By the samples of memory in use, of the processors for all engines and of the GPUs where one is used, and by the
-/// count of the engine's own allocator where it tells.
+/// By the samples of memory in use: the host's for all engines, the GPUs' too where the engine uses one.
 pub(super) fn growth(trial: &TrialRecord, gpu: bool) -> Finding {
     let telemetry = &trial.hardware.telemetry;
-    let allocations = trial.summary.stats.get(stat::DEVICE_ALLOCATIONS).copied();
     let host = host(telemetry);
     if !gpu {
         return host;
     }
-    match (host, device(telemetry, allocations)) {
+    match (host, device(telemetry)) {
         (bad @ Finding::Bad { .. }, _) | (_, bad @ Finding::Bad { .. }) => bad,
         (unknown @ Finding::Unknown(_), _) | (_, unknown @ Finding::Unknown(_)) => unknown,
         (Finding::Good, Finding::Good) => Finding::Good,
@@ -26,18 +24,12 @@ fn host(telemetry: &Telemetry) -> Finding {
     grown("resident memory", "host_growth_bytes", found, MAX_HOST_GROWTH_BYTES)
 }
 
-fn device(telemetry: &Telemetry, allocations: Option<f64>) -> Finding {
+fn device(telemetry: &Telemetry) -> Finding {
     let Some(found) = telemetry.gpu.as_ref().and_then(|gpu| gpu.memory_growth_bytes) else {
         let why = telemetry.gpu_null_reason.clone();
         return Finding::Unknown(why.unwrap_or_else(|| "the GPU's memory was not sampled on both sides".to_owned()));
     };
-    match grown("memory in use on the GPU", "device_growth_bytes", found, MAX_DEVICE_GROWTH_BYTES) {
-        Finding::Bad { sentence, mut evidence } => {
-            evidence.extend(allocations.map(|count| ("device_allocations", count)));
-            Finding::Bad { sentence, evidence }
-        }
-        other => other,
-    }
+    grown("memory in use on the GPU", "device_growth_bytes", found, MAX_DEVICE_GROWTH_BYTES)
 }
 
 fn grown(what: &str, name: &'static str, found: u64, limit: u64) -> Finding {
