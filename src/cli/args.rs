@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    doctor, exit,
+    certify, doctor, exit,
     model_args::{self, ModelAction},
     validity_args::ValidityArgs,
 };
@@ -82,7 +82,7 @@ pub enum Command {
         json: Option<bool>,
     },
     /// Say of each point of a run whether its figures may be believed, and why not
-    #[command(after_help = exit::HELP)]
+    #[command(after_help = certify::HELP)]
     Certify {
         /// The run directory
         dir: PathBuf,

@@ -13,6 +13,15 @@ use tacho::{
 
 use super::exit::{self, Failure};
 
+/// For `--help`.
+pub const HELP: &str = "\
+The certificates are judged anew from the run's journal; docs/validity.md says what each reason means.
+
+Exit codes:
+  0  the certificates were printed
+  3  the run directory cannot be read
+  5  with --strict: the figures of some point are invalid";
+
 /// Prints the certificates of a run's points, judged anew from its journal.
 pub fn certify(dir: &Path, strict: bool, as_json: bool) -> Result<ExitCode, Failure> {
     let (run, found) = RunDir::reopen(dir)?;

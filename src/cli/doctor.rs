@@ -59,8 +59,11 @@ pub fn doctor(args: DoctorArgs, matches: &ArgMatches) -> Result<ExitCode, Failur
         writeln!(out, "{:#}", json!({ "state": worst, "checks": checks }))?;
     } else {
         checks.iter().try_for_each(|check| print(check, &mut out))?;
-        let count = |state| checks.iter().filter(|check| check.state == state).count();
-        writeln!(out, "\n{} problems, {} warnings", count(State::Problem), count(State::Warning))?;
+        let count = |state, what: &str| {
+            let number = checks.iter().filter(|check| check.state == state).count();
+            format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+        };
+        writeln!(out, "\n{}, {}", count(State::Problem, "problem"), count(State::Warning, "warning"))?;
     }
     Ok(ExitCode::from(if worst == State::Problem { PROBLEM } else { exit::OK }))
 }
