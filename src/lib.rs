@@ -7,6 +7,8 @@
 
 pub mod cache;
 pub mod cell;
+#[cfg(feature = "harness")]
+pub mod doctor;
 pub mod engine;
 #[cfg(feature = "harness")]
 pub mod environment;
@@ -26,6 +28,8 @@ pub mod results;
 pub mod roofline;
 #[cfg(feature = "harness")]
 pub mod run;
+#[cfg(feature = "harness")]
+pub mod validity;
 pub mod workload;
 
 /// A hash of the library's sources and its lock file: a cell built from other sources than `tacho` is refused.

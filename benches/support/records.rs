@@ -110,6 +110,7 @@ pub fn summary(requests: u32, output_tokens: u64) -> TrialSummary {
         engine_calls: 0,
         flushes_in_trial: 0,
         device: Default::default(),
+        evidence: Default::default(),
         stats: BTreeMap::new(),
     }
 }

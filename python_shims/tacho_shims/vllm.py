@@ -232,6 +232,9 @@ class Engine:
         if self._core is not None:
             stats["preemptions"] = self._core.preemptions
             stats["steps"] = self._core.steps
+            # Of this process: only an engine in it is counted.
+            if (compiles := _compiles()) is not None:
+                stats["compiles"] = compiles
         else:
             stats["frontend_steps"] = self._steps
         return stats
@@ -298,6 +301,16 @@ class Engine:
             # By the memory that was free as vLLM profiled it.
             "observed": plain({"num_gpu_blocks": cache.num_gpu_blocks}),
         }
+
+
+def _compiles():
+    """Compilations and CUDA graph captures of vLLM's own so far; None where it does not count them."""
+    try:
+        from vllm.compilation.counter import compilation_counter as counter
+
+        return counter.num_backend_compilations + counter.num_aot_compiles + counter.num_cudagraph_captured
+    except (ImportError, AttributeError):
+        return None
 
 
 class _Core:

@@ -9,9 +9,12 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 
-use super::protocol::{Load, Method, NONE, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary};
+use super::{
+    evidence::{Asked, Evidence},
+    protocol::{Load, Method, NONE, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary},
+};
 use crate::{
-    engine::{Engine, EngineError, EventBuf, FinishReason, RequestId, Stats, StepRecord, TokenId},
+    engine::{Broken, Engine, EngineError, EventBuf, FinishReason, RequestId, Stats, StepRecord, TokenId, ids_digest},
     measure::{DeviceClockMode, DeviceClockSource, DeviceTime, TrialClock, monotonic_ns, process_cpu_ns},
     workload::{Workload, mix},
 };
@@ -98,19 +101,20 @@ pub fn run_clocked_trial(
         }
     };
     let stats = difference(&stats_before, engine.stats());
+    let consumed_digest = engine.consumed_digest();
     let flushes_in_trial = recorder.flushes;
     recorder.flush()?;
     let (expect_in, expect_out) = workload.totals();
     let counted = (recorder.requests_done, recorder.input_tokens, recorder.output_tokens);
     if counted != (workload.len(), expect_in, expect_out) {
-        return Err(EngineError::mismatch(format!(
+        let message = format!(
             "the trial asked for {} requests, {expect_in} tokens in and {expect_out} out; the engine did {}, {} and {}",
             workload.len(),
             counted.0,
             counted.1,
             counted.2,
-        ))
-        .into());
+        );
+        return Err(EngineError::broken(Broken::OutputCounts, message).into());
     }
     Ok(TrialSummary {
         start_ns: span.start_ns,
@@ -127,6 +131,20 @@ pub fn run_clocked_trial(
         flushes_in_trial,
         device: span.device,
         stats,
+        evidence: Evidence {
+            asked: Some(Asked { requests: workload.len(), input_tokens: expect_in, output_tokens: expect_out }),
+            given_digest: consumed_digest.map(|_| given_digest(&workload)),
+            consumed_digest,
+        },
+    })
+}
+
+/// What [`Engine::consumed_digest`] should say after this workload.
+fn given_digest(workload: &Workload) -> u64 {
+    let mut prompt = Vec::new();
+    (0..workload.len()).fold(0, |sum: u64, index| {
+        let request = workload.request(index, &mut prompt);
+        sum.wrapping_add(ids_digest(request.id, request.prompt.iter().copied()))
     })
 }
 
@@ -215,12 +233,8 @@ fn generate(
     let vocab_size = engine.info().model.vocab_size;
     for ((batch, answer), called_ns) in batches.iter().zip(&answers).zip(called_ns) {
         if batch.len() != answer.rows.len() {
-            return Err(EngineError::mismatch(format!(
-                "generate was given {} requests and answered {}",
-                batch.len(),
-                answer.rows.len()
-            ))
-            .into());
+            let message = format!("generate was given {} requests and answered {}", batch.len(), answer.rows.len());
+            return Err(EngineError::broken(Broken::OutputCounts, message).into());
         }
         for (request, row) in batch.iter().zip(&answer.rows) {
             let ids = &answer.ids[row.tokens.clone()];
@@ -391,16 +405,17 @@ impl Ended {
     fn check(&self, input: u32, output: u32, finish: FinishReason) -> Result<(), EngineError> {
         let found = self.input.map_or_else(|| "an untold number of".to_owned(), |n| n.to_string());
         if self.input != Some(input) {
-            return Err(EngineError::mismatch(format!(
-                "request {}: {input} prompt tokens were given, the engine consumed {found}",
-                self.id.0
-            )));
+            let message =
+                format!("request {}: {input} prompt tokens were given, the engine consumed {found}", self.id.0);
+            return Err(EngineError::broken(Broken::InputIds, message));
         }
         if self.output != output || finish != FinishReason::Length {
-            return Err(EngineError::mismatch(format!(
+            let broken = if finish == FinishReason::Length { Broken::OutputCounts } else { Broken::FinishReasons };
+            let message = format!(
                 "request {}: {output} output tokens were asked for, the engine produced {} and ended with {finish:?}",
                 self.id.0, self.output
-            )));
+            );
+            return Err(EngineError::broken(broken, message));
         }
         Ok(())
     }

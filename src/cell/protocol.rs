@@ -189,6 +189,9 @@ pub struct TrialSummary {
     pub device: DeviceTime,
     /// The engine's counters, the trial's part of them.
     pub stats: Stats,
+    /// What a verdict needs beside the above.
+    #[serde(default)]
+    pub evidence: super::evidence::Evidence,
 }
 
 impl TrialSummary {

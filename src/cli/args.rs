@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    exit,
+    certify, doctor, exit,
     model_args::{self, ModelAction},
+    validity_args::ValidityArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -80,6 +81,20 @@ pub enum Command {
               value_name = "BOOL")]
         json: Option<bool>,
     },
+    /// Say of each point of a run whether its figures may be believed, and why not
+    #[command(after_help = certify::HELP)]
+    Certify {
+        /// The run directory
+        dir: PathBuf,
+        /// End with exit code 5 when some point's figures are invalid
+        #[arg(long)]
+        strict: bool,
+        /// As JSON
+        #[arg(long, env = "TACHO_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+              value_parser = BoolishValueParser::new(), hide_possible_values = true, hide_env = true,
+              value_name = "BOOL")]
+        json: Option<bool>,
+    },
     /// Measure what this machine can do, which MFU and MBU are fractions of: memory reads, arithmetic; keep it for later runs
     ///
     /// Takes some seconds and wants the machine for itself. The processor is measured by tacho, the first GPU that CUDA
@@ -94,6 +109,9 @@ pub enum Command {
               value_name = "BOOL")]
         json: Option<bool>,
     },
+    /// Look at this machine, and at a plan, before a run: what is missing, what will disturb the figures, what to do
+    #[command(after_help = doctor::HELP)]
+    Doctor(Box<DoctorArgs>),
     /// Print what the files of a run directory hold: every metric's formula, every column with its unit
     Schema,
     /// Print shell completions
@@ -163,6 +181,17 @@ pub struct BuildArgs {
     /// Tokens a step at most
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_num_tokens: u32,
+}
+
+/// The arguments of `tacho doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// A plan file, or the name of a shipped plan; without any plan or engine, all engines are looked at
+    #[arg(value_name = "PLAN", conflicts_with = "plan")]
+    pub plan_to_check: Option<String>,
+    /// The run that is meant: whatever `tacho run` takes
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// The arguments of `tacho run`.
@@ -324,6 +353,9 @@ pub struct RunArgs {
     /// The longest that a trial may take [default: 30m]
     #[arg(long, value_name = "TIME", env = "TACHO_TRIAL_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub trial_deadline: Option<String>,
+
+    #[command(flatten)]
+    pub validity: ValidityArgs,
 
     /// The directory to create for the results [default: runs/<time>-<plan>]
     #[arg(long, value_name = "DIR", env = "TACHO_OUT", hide_env = true, help_heading = "Output")]

@@ -16,6 +16,8 @@ pub const USAGE: u8 = 2;
 pub const STORAGE: u8 = 3;
 /// No engine could be started.
 pub const ENGINE: u8 = 4;
+/// With `--strict`: every point was measured, and some point's figures are invalid.
+pub const INVALID: u8 = 5;
 /// Interrupted; what was measured is kept.
 pub const INTERRUPTED: u8 = 130;
 
@@ -27,6 +29,7 @@ Exit codes:
   2    the command line or the plan is wrong; nothing ran
   3    the results directory cannot be read or written
   4    no engine could be started
+  5    with --strict: every point was measured, but the figures of some are invalid
   130  interrupted; what was measured is kept, and --resume finishes it";
 
 /// Why the program ends early.

@@ -4,13 +4,13 @@ use std::path::Path;
 use clap::{ArgMatches, parser::ValueSource};
 use tacho::plan::{
     Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
-    Values, check_overlaps, read,
+    ValidityDraft, Values, check_overlaps, read,
     registry::Registry,
-    resolve, scalar, shipped,
+    resolve, scalar, share, shipped,
     values::{self, ValueError},
 };
 
-use super::{args::RunArgs, exit::Failure};
+use super::{args::RunArgs, exit::Failure, validity_args::ValidityArgs};
 
 /// The plan that the arguments, the environment and the plan file make together.
 pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
@@ -119,10 +119,20 @@ impl Layer<'_> {
                 max_repeats: self.take("max_repeats", &args.max_repeats),
                 clock_band: self.parse("clock_band", &args.clock_band, scalar::fraction)?,
             },
+            validity: self.validity(&args.validity)?,
             trace: self.parse("trace", &args.trace, TraceMode::named)?,
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
             telemetry: self.parse("telemetry", &args.telemetry, scalar::period)?,
+        })
+    }
+
+    fn validity(&self, args: &ValidityArgs) -> Result<ValidityDraft, PlanError> {
+        Ok(ValidityDraft {
+            max_harness_share: self.parse("max_harness_share", &args.max_harness_share, share)?,
+            max_machine_load: self.parse("max_machine_load", &args.max_machine_load, share)?,
+            min_duration: self.parse("min_duration", &args.min_duration, scalar::duration)?,
+            max_preemptions: self.take("max_preemptions", &args.max_preemptions),
         })
     }
 

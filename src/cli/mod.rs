@@ -4,6 +4,8 @@ mod args;
 mod build;
 mod ceilings;
 mod cells;
+mod certify;
+mod doctor;
 mod dry_run;
 mod exit;
 mod interrupt;
@@ -13,6 +15,7 @@ mod model;
 mod model_args;
 mod progress;
 mod run;
+mod validity_args;
 
 use std::process::ExitCode;
 
@@ -50,6 +53,11 @@ pub fn main() -> ExitCode {
         },
         Command::Model { action } => model::model(action),
         Command::Report { dir, json } => run::report(&dir, json == Some(true)),
+        Command::Certify { dir, strict, json } => certify::certify(&dir, strict, json == Some(true)),
+        Command::Doctor(args) => match matches.subcommand_matches("doctor") {
+            Some(matches) => doctor::doctor(*args, matches),
+            None => Err(exit::Failure::usage("the doctor command has no arguments")),
+        },
         Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

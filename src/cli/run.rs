@@ -11,6 +11,7 @@ use tacho::{
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
     run::{RunOptions, RunReport, execute},
+    validity::certify_all,
 };
 
 use super::{
@@ -61,8 +62,8 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let mut progress = progress::choose(quiet);
         execute(&plan, &mut dir, finished, &options, progress.as_mut())?
     };
-    show(&report, args.json == Some(true))?;
-    Ok(ExitCode::from(code(&report)))
+    let invalid = show(dir.info(), &report, args.json == Some(true))?;
+    Ok(ExitCode::from(code(&report, invalid > 0 && args.validity.strict == Some(true))))
 }
 
 fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
@@ -102,7 +103,7 @@ fn refuse_beside_resume(matches: &ArgMatches) -> Result<(), Failure> {
         .map(|argument| argument.get_id().as_str())
         .filter(|id| matches.try_contains_id(id).is_ok())
         .filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine))
-        .find(|id| !["resume", "python", "json", "quiet"].contains(id));
+        .find(|id| !["resume", "python", "json", "quiet", "strict"].contains(id));
     match beside {
         Some(id) => Err(Failure::usage(format!(
             "--{} cannot stand beside --resume: a resumed run keeps the plan and the directory it was started with",
@@ -112,7 +113,10 @@ fn refuse_beside_resume(matches: &ArgMatches) -> Result<(), Failure> {
     }
 }
 
-fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
+/// Prints what a run came to; gives the number of points whose figures are invalid.
+fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usize, Failure> {
+    let certificates = certify_all(info, &report.records);
+    let invalid = certificates.iter().filter(|certificate| !certificate.is_valid()).count();
     let outputs = &report.outputs;
     let mut out = io::stdout().lock();
     if json {
@@ -125,26 +129,30 @@ fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
             "report": outputs.report,
             "interrupted": report.interrupted,
             "failed_points": report.failed(),
+            "invalid_points": invalid,
             "summary": summary,
         });
         writeln!(out, "{answer:#}")?;
-        return Ok(());
+        return Ok(invalid);
     }
-    writeln!(out, "{}", report::terminal_table(&report.records))?;
+    writeln!(out, "{}", report::certified_table(info, &report.records))?;
+    for line in report::invalid_lines(info, &report.records) {
+        writeln!(out, "{line}")?;
+    }
     writeln!(out, "run directory: {}", outputs.dir.display())?;
     writeln!(out, "report:        {}", outputs.report.display())?;
     for chart in &outputs.charts {
         writeln!(out, "chart:         {}", chart.display())?;
     }
-    Ok(())
+    Ok(invalid)
 }
 
-fn code(report: &RunReport) -> u8 {
+fn code(report: &RunReport, refused: bool) -> u8 {
     let failed = report.failed();
     if report.interrupted {
         exit::INTERRUPTED
     } else if failed == 0 {
-        exit::OK
+        if refused { exit::INVALID } else { exit::OK }
     } else if failed == report.records.len() && report.records.iter().all(|record| record.engine.is_none()) {
         exit::ENGINE
     } else {
@@ -159,7 +167,7 @@ pub fn report(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
         eprintln!("note: {note}");
     }
     let outputs = run.finish(&found.records)?;
-    show(&RunReport { records: found.records, outputs, interrupted: false }, json)?;
+    show(run.info(), &RunReport { records: found.records, outputs, interrupted: false }, json)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -19,6 +19,18 @@ pub enum ErrorKind {
     Engine,
 }
 
+/// Which of the things that a figure rests on a mismatch broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Broken {
+    /// The prompt tokens that the engine consumed.
+    InputIds,
+    /// How many tokens came out.
+    OutputCounts,
+    /// Why requests ended.
+    FinishReasons,
+}
+
 /// An engine's failure: what kind, and a message that says what was expected, what was found and what to do.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
@@ -27,12 +39,15 @@ pub struct EngineError {
     pub kind: ErrorKind,
     /// For a person.
     pub message: String,
+    /// Of [`ErrorKind::Mismatch`]: what did not match, where the driver knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Broken>,
 }
 
 impl EngineError {
     /// A failure of that kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), broken: None }
     }
 
     /// [`ErrorKind::Load`].
@@ -53,6 +68,11 @@ impl EngineError {
     /// [`ErrorKind::Mismatch`].
     pub fn mismatch(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Mismatch, message)
+    }
+
+    /// [`ErrorKind::Mismatch`] of something that a verdict names.
+    pub fn broken(broken: Broken, message: impl Into<String>) -> Self {
+        Self { broken: Some(broken), ..Self::mismatch(message) }
     }
 
     /// [`ErrorKind::Engine`].

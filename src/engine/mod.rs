@@ -6,6 +6,7 @@
 
 mod batch;
 pub mod conformance;
+mod digest;
 mod error;
 mod events;
 mod info;
@@ -14,7 +15,8 @@ pub mod sim;
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use batch::{Completion, Completions, Request, RequestBatch};
-pub use error::{EngineError, ErrorKind};
+pub use digest::ids_digest;
+pub use error::{Broken, EngineError, ErrorKind};
 pub use events::{Event, EventBuf, FinishReason, StepRecord};
 pub use info::{Boundary, Capabilities, EngineInfo, IdRange, ModelInfo, Scheduler};
 use serde::{Deserialize, Serialize};
@@ -134,6 +136,12 @@ pub trait Engine {
 
     /// The engine's own counters since load, by name; see [`stat`] for the names every adapter uses alike.
     fn stats(&mut self) -> Stats;
+
+    /// What the engine's own records say it was given since the last reset: the wrapping sum over its requests of
+    /// [`ids_digest`]. Asked outside of timed regions. None where the engine does not show which ids it consumed.
+    fn consumed_digest(&mut self) -> Option<u64> {
+        None
+    }
 
     /// Ends the engine. Called once, last.
     ///

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Boundary, Capabilities, Completions, Engine, EngineError, EngineInfo, ErrorKind, Event, EventBuf, FinishReason,
     IdRange, LoadConfig, ModelInfo, Options, Request, RequestBatch, RequestId, Scheduler, Stats, StepRecord, TokenId,
-    stat,
+    ids_digest, stat,
 };
 use crate::{
     measure::{monotonic_ns, sleep_until_ns},
@@ -58,7 +58,22 @@ pub enum Fault {
     WrongInput,
     /// Megabytes of garbage on standard output and standard error.
     Noise,
+    /// A request gets one token too few and is said to have its length.
+    FewTokens,
+    /// From that step on, the first id of each prompt handed over is taken for another.
+    ChangedPrompt,
+    /// That step and each later one counts a compilation.
+    Compile,
+    /// That step and each later one counts a preemption.
+    Preempt,
+    /// That step and each later one counts a prompt token from a prefix cache.
+    PrefixHit,
+    /// From that step on, memory grows by 96 MiB in the first step after each reset, which gives it back.
+    Grow,
 }
+
+/// What [`Fault::Grow`] takes: more than any allocator keeps when it is given back.
+const GROW_BYTES: usize = 96 << 20;
 
 /// The options of `sim`, by the names a plan uses (`engine.sim.step_base_us = 100`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,6 +159,11 @@ pub struct Sim {
     kv_reserved: u64,
     kv_used: u64,
     steps: u64,
+    /// What counting faults have counted.
+    faults: u64,
+    /// What [`Fault::Grow`] holds.
+    grown: Vec<u8>,
+    consumed: u64,
     rng: Xoshiro256PlusPlus,
 }
 
@@ -206,9 +226,32 @@ impl Sim {
             kv_reserved: 0,
             kv_used: 0,
             steps: 0,
+            faults: 0,
+            grown: Vec::new(),
+            consumed: 0,
             rng: Xoshiro256PlusPlus::seed_from_u64(config.seed),
             options,
         })
+    }
+
+    /// Whether a fault that lasts from its step on has begun.
+    fn lasting(&self, fault: Fault) -> bool {
+        self.options.fault == Some(fault) && self.steps >= self.options.fault_at_step
+    }
+
+    fn lasting_fault(&mut self) {
+        if [Fault::Compile, Fault::Preempt, Fault::PrefixHit].into_iter().any(|fault| self.lasting(fault)) {
+            self.faults += 1;
+        }
+        if self.lasting(Fault::Grow) && self.grown.is_empty() {
+            // Written to, so that the pages are there.
+            self.grown = vec![1; GROW_BYTES];
+        }
+    }
+
+    /// What a counting fault has counted; 0 for the others.
+    fn counted(&self, fault: Fault) -> f64 {
+        if self.options.fault == Some(fault) { self.faults as f64 } else { 0.0 }
     }
 
     fn token(&self, prompt_hash: u64, position: u32) -> TokenId {
@@ -231,11 +274,13 @@ impl Sim {
     fn step(&mut self, out: &mut EventBuf) -> Result<(), EngineError> {
         let start_ns = self.now_ns();
         let fault = self.options.fault.filter(|_| self.steps == self.options.fault_at_step);
+        self.lasting_fault();
         self.steps += 1;
-        let (mut short, mut wrong_input) = (false, 0);
+        let (mut short, mut few, mut wrong_input) = (false, false, 0);
         match fault {
             None => {}
             Some(Fault::ShortOutput) => short = true,
+            Some(Fault::FewTokens) => few = true,
             Some(Fault::WrongInput) => wrong_input = 1,
             Some(fault) => commit(fault)?,
         }
@@ -275,7 +320,7 @@ impl Sim {
                 continue;
             }
             let token = self.token(seq.prompt_hash, seq.produced - 1);
-            let finish = if seq.produced == seq.output {
+            let finish = if seq.produced == seq.output || std::mem::take(&mut few) {
                 Some(FinishReason::Length)
             } else if short {
                 Some(FinishReason::Stop)
@@ -323,7 +368,8 @@ fn commit(fault: Fault) -> Result<(), EngineError> {
             }
             Ok(())
         }
-        Fault::ShortOutput | Fault::WrongInput => Ok(()),
+        // Those that the step itself commits.
+        _ => Ok(()),
     }
 }
 
@@ -371,6 +417,9 @@ impl Engine for Sim {
                 request.output_tokens,
             )));
         }
+        let changed = u32::from(self.lasting(Fault::ChangedPrompt));
+        let ids = (0..).zip(request.prompt).map(|(place, id)| TokenId(if place == 0 { id.0 ^ changed } else { id.0 }));
+        self.consumed = self.consumed.wrapping_add(ids_digest(request.id, ids));
         let seed = if request.sampling.is_greedy() { 0 } else { mix(1, request.sampling.seed) };
         let prompt_hash =
             request.prompt.iter().fold(seed, |state, id| (state ^ u64::from(id.0)).wrapping_mul(0x100_0000_01b3));
@@ -426,15 +475,22 @@ impl Engine for Sim {
         self.running.clear();
         self.cancelled.clear();
         (self.kv_reserved, self.kv_used) = (0, 0);
+        self.grown = Vec::new();
+        self.consumed = 0;
         Ok(())
     }
 
     fn stats(&mut self) -> Stats {
         Stats::from([
             (stat::STEPS.to_owned(), self.steps as f64),
-            (stat::PREFIX_HIT_TOKENS.to_owned(), 0.0),
-            (stat::PREEMPTIONS.to_owned(), 0.0),
+            (stat::PREFIX_HIT_TOKENS.to_owned(), self.counted(Fault::PrefixHit)),
+            (stat::PREEMPTIONS.to_owned(), self.counted(Fault::Preempt)),
+            (stat::COMPILES.to_owned(), self.counted(Fault::Compile)),
         ])
+    }
+
+    fn consumed_digest(&mut self) -> Option<u64> {
+        Some(self.consumed)
     }
 
     fn shutdown(&mut self) -> Result<(), EngineError> {

@@ -165,6 +165,7 @@ mod tests {
             engine_calls: 1,
             flushes_in_trial: 0,
             device: Default::default(),
+            evidence: Default::default(),
             stats: Default::default(),
         }
     }

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use super::{
     origin::{Origin, Sourced},
     point::TraceMode,
+    validity::ValidityDraft,
 };
 use crate::{measure::DeviceClockMode, workload::LengthDist};
 
@@ -170,6 +171,8 @@ pub struct Draft {
     pub sampling: SamplingDraft,
     /// How many trials.
     pub trials: TrialsDraft,
+    /// The limits of the certificates.
+    pub validity: ValidityDraft,
     /// Whether kernels are traced.
     pub trace: Option<Sourced<TraceMode>>,
     /// The longest a load may take.
@@ -210,6 +213,7 @@ impl Draft {
                 max_repeats: self.trials.max_repeats.or(weaker.trials.max_repeats),
                 clock_band: self.trials.clock_band.or(weaker.trials.clock_band),
             },
+            validity: self.validity.over(weaker.validity),
             trace: self.trace.or(weaker.trace),
             load_within: self.load_within.or(weaker.load_within),
             trial_within: self.trial_within.or(weaker.trial_within),

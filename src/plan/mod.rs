@@ -13,6 +13,7 @@ mod resolve;
 pub mod scalar;
 mod shipped;
 mod toml_tree;
+mod validity;
 pub mod values;
 mod work;
 
@@ -22,4 +23,5 @@ pub use point::{CellPlan, EngineSpec, Plan, Point, PointWorkload, TraceMode, Tri
 pub use read::{check_name, read};
 pub use resolve::{Provenance, Resolved, check_overlaps, resolve};
 pub use shipped::{ShippedPlan, shipped};
+pub use validity::{ValidityDraft, share};
 pub use work::Work;

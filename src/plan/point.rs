@@ -7,6 +7,7 @@ use crate::{
     cell::protocol::Load,
     engine::{LoadConfig, Options, Sampling},
     measure::DeviceClockMode,
+    validity::Limits,
     workload::LengthDist,
 };
 
@@ -137,6 +138,9 @@ pub struct Plan {
     pub points: Vec<Point>,
     /// How many trials.
     pub trials: TrialPolicy,
+    /// The limits of the certificates.
+    #[serde(default)]
+    pub validity: Limits,
     /// Whether kernels are traced.
     #[serde(default)]
     pub trace: TraceMode,

@@ -13,8 +13,8 @@ use super::{
     values,
 };
 
-const TOP: [&str; 10] =
-    ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "telemetry", "deadlines"];
+const TOP: [&str; 11] =
+    ["name", "seed", "engine", "model", "workload", "axes", "trials", "validity", "trace", "telemetry", "deadlines"];
 const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
@@ -45,6 +45,7 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "workload" => workload(value, &mut draft)?,
             "axes" => axes(value, registry, &mut draft)?,
             "trials" => draft.trials = trials(value)?,
+            "validity" => draft.validity = super::validity::read(value)?,
             "trace" => draft.trace = Some(trace(value)?),
             "deadlines" => deadlines(value, &mut draft)?,
             "telemetry" => {
@@ -320,7 +321,7 @@ fn deadlines(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn duration(node: &Node<'_>) -> Result<Sourced<std::time::Duration>, PlanError> {
+pub(super) fn duration(node: &Node<'_>) -> Result<Sourced<std::time::Duration>, PlanError> {
     let text = node.scalar().ok_or_else(|| node.wrong("a time such as \"60s\""))?;
     let time = scalar::duration(&text).map_err(|problem| PlanError::at(&node.at(), problem))?;
     Ok(sourced(node, time))

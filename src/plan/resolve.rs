@@ -132,6 +132,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let zip = told.tell("axes.mode", draft.zip, false, |zip| if *zip { "zip" } else { "cross" }.to_owned());
     let sampling = sampling(draft.sampling, seed, &mut told)?;
     let trials = trials(draft.trials, &mut told)?;
+    let validity = super::validity::resolve(draft.validity, &mut told);
     let trace = told.tell("trace", draft.trace, TraceMode::Off, |mode| mode.as_str().to_owned());
     let text = |time: &Duration| duration_text(*time);
     let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
@@ -167,7 +168,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             }
         }
     }
-    let plan = Plan { name, points, trials, trace, load_within, trial_within, telemetry };
+    let plan = Plan { name, points, trials, validity, trace, load_within, trial_within, telemetry };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
 }
 
@@ -402,14 +403,20 @@ fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy, PlanError>
 
 /// Collects provenance while values are settled.
 #[derive(Default)]
-struct Told(Vec<Provenance>);
+pub(super) struct Told(Vec<Provenance>);
 
 impl Told {
     fn push(&mut self, name: &str, value: String, from: &Origin) {
         self.0.push(Provenance { name: name.to_owned(), value, from: from.clone() });
     }
 
-    fn tell<T>(&mut self, name: &str, said: Option<Sourced<T>>, default: T, text: impl Fn(&T) -> String) -> T {
+    pub(super) fn tell<T>(
+        &mut self,
+        name: &str,
+        said: Option<Sourced<T>>,
+        default: T,
+        text: impl Fn(&T) -> String,
+    ) -> T {
         self.tell_or(name, said, Sourced::new(default, DEFAULT), text)
     }
 

@@ -2,6 +2,7 @@
 use std::fmt::Write;
 
 use super::{
+    certificates,
     charts::THROUGHPUT_SVG,
     hardware, kernels,
     rows::{Rows, engine_name, more_rows, rows, unusable},
@@ -12,6 +13,7 @@ use crate::{
     measure::MAX_DISAGREEMENT,
     metrics::definitions::{METRICS, PERCENTILES},
     results::{EngineRecord, PointRecord, PointStatus, RunInfo, Summary},
+    validity::{Certificate, certify_all},
 };
 
 /// Fewer trials than this say nothing of how latencies vary between trials.
@@ -30,7 +32,9 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     }
     machine(&mut text, info);
     engines(&mut text, info);
-    figures(&mut text, records);
+    let certificates = certify_all(info, records);
+    figures(&mut text, records, &certificates);
+    certificates::section(&mut text, records, &certificates);
     hardware_section(&mut text, info, records);
     kernels::section(&mut text, records, table);
     caveats(&mut text, info, records);
@@ -116,13 +120,13 @@ fn without_options(label: &str, record: &EngineRecord) -> (String, Vec<String>) 
     (name.to_owned(), asked)
 }
 
-fn figures(text: &mut String, records: &[PointRecord]) {
+fn figures(text: &mut String, records: &[PointRecord], certificates: &[Certificate]) {
     text.push_str("## Figures\n\n");
     if records.is_empty() {
         text.push_str("No point has been finished.\n\n");
         return;
     }
-    table(text, &rows(records));
+    table(text, &rows(records, certificates));
     text.push_str("\nTrials: timed trials for throughput + step-loop trials for latency.");
     if records.iter().any(|record| record.point.load.method() == Method::Steps) {
         text.push_str(" In closed loops one number: the same trials give both.");

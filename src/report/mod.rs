@@ -1,5 +1,6 @@
 //! The figures for people: a table for the terminal, a page of Markdown, charts.
 
+mod certificates;
 pub mod charts;
 mod hardware;
 mod kernels;
@@ -8,5 +9,6 @@ mod rows;
 mod table;
 mod text;
 
+pub use certificates::invalid_lines;
 pub use markdown::markdown;
-pub use table::terminal_table;
+pub use table::{certified_table, terminal_table};

@@ -7,6 +7,7 @@ use crate::{
         definitions::{STATISTICS, Value, metric},
     },
     results::{PointRecord, PointStatus, Summary},
+    validity::{Certificate, Code},
 };
 
 /// A heading and whether its column holds numbers.
@@ -85,17 +86,18 @@ pub(super) fn place(record: &PointRecord, axes: &[String]) -> Vec<String> {
     cells
 }
 
-/// A row a point.
-pub(super) fn rows(records: &[PointRecord]) -> Rows {
+/// A row a point; `certificates` are the points', in their order, or none at all.
+pub(super) fn rows(records: &[PointRecord], certificates: &[Certificate]) -> Rows {
     let axes = axis_names(records);
     let mut headings = place_headings(&axes);
     headings.extend([numeric("output tok/s"), numeric("95 % interval")]);
     headings.extend(LATENCIES.iter().map(|(_, _, heading)| numeric(heading)));
     headings.extend([numeric("trials"), words("status")]);
-    Rows { headings, rows: records.iter().map(|record| row(record, &axes)).collect() }
+    let rows = (0..).zip(records).map(|(place, record)| row(record, &axes, certificates.get(place)));
+    Rows { headings, rows: rows.collect() }
 }
 
-fn row(record: &PointRecord, axes: &[String]) -> Vec<String> {
+fn row(record: &PointRecord, axes: &[String], certificate: Option<&Certificate>) -> Vec<String> {
     let summary = Summary::of(record);
     let mut cells = place(record, axes);
     cells.push(number_or_missing(summary.throughput.as_ref().map(|throughput| throughput.median)));
@@ -107,7 +109,7 @@ fn row(record: &PointRecord, axes: &[String]) -> Vec<String> {
         // One door: its trials give throughput and latencies.
         Method::Steps => throughput_trials.to_string(),
     });
-    cells.push(status(&summary));
+    cells.push(status(&summary, certificate));
     cells
 }
 
@@ -139,7 +141,7 @@ pub(super) fn engine_name(record: &PointRecord) -> String {
     if double { format!("{id} (SIMULATED)") } else { id }
 }
 
-fn status(summary: &Summary) -> String {
+fn status(summary: &Summary, certificate: Option<&Certificate>) -> String {
     match &summary.record.outcome {
         PointStatus::Failed(failure) => format!("FAILED: {}", one_line(&failure.reason)),
         PointStatus::Ok => {
@@ -160,7 +162,10 @@ fn status(summary: &Summary) -> String {
                     },
                 );
             }
-            if notes.is_empty() { verdict.to_owned() } else { format!("{verdict}; {}", notes.join(", ")) }
+            let invalid = certificate.and_then(|certificate| Code::list(&certificate.codes()));
+            let verdict =
+                invalid.map_or_else(|| verdict.to_owned(), |codes| format!("INVALID ({})", codes.replace(',', ", ")));
+            if notes.is_empty() { verdict } else { format!("{verdict}; {}", notes.join(", ")) }
         }
     }
 }

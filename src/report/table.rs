@@ -1,8 +1,14 @@
 //! The table at the end of a run.
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, Width, presets};
 
-use super::{rows::rows, text::shorten};
-use crate::results::PointRecord;
+use super::{
+    rows::{Rows, rows},
+    text::shorten,
+};
+use crate::{
+    results::{PointRecord, RunInfo},
+    validity::certify_all,
+};
 
 /// The longest status shown; the report has all of it.
 const STATUS_CHARS: usize = 60;
@@ -12,7 +18,15 @@ const STATUS_WIDTH: u16 = 26;
 /// A table with a row a point: its axes, output throughput with its interval, latencies, trials (throughput + latency)
 /// and status. A stand-in for an engine is named as simulated.
 pub fn terminal_table(records: &[PointRecord]) -> String {
-    let content = rows(records);
+    table(rows(records, &[]))
+}
+
+/// The same with each point's certificate: an invalid one says so.
+pub fn certified_table(info: &RunInfo, records: &[PointRecord]) -> String {
+    table(rows(records, &certify_all(info, records)))
+}
+
+fn table(content: Rows) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     let aligned = |text: &str, numeric: bool| {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Failure, PointRecord, PointStatus, ResultsError, RunInfo, TrialRecord,
     cells::{CellColumn, nullable, required, write_csv, write_json, write_parquet},
-    hardware,
+    certificates, hardware,
     schema::Kind,
     traces,
 };
@@ -12,6 +12,7 @@ use crate::{
     cell::protocol::Load,
     engine::stat,
     metrics::definitions::{METRICS, STATISTICS, Value},
+    validity::{Basis, Certificate, certify},
 };
 
 /// A row: a trial of a point, or a point that failed.
@@ -19,6 +20,7 @@ pub(super) struct PointRow {
     run_id: String,
     record: PointRecord,
     trial: Option<TrialRecord>,
+    certificate: Certificate,
 }
 
 impl PointRow {
@@ -79,6 +81,7 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
         r.trial.as_ref().and_then(|trial| trial.figures.latency_null_reason.clone())
     }));
     all.extend(hardware::columns(|r: &PointRow| r.trial.as_ref()));
+    all.extend(certificates::columns(|r: &PointRow| &r.certificate));
     all
 }
 
@@ -278,7 +281,9 @@ fn evidence() -> Vec<CellColumn<PointRow>> {
 
 /// Writes `points.parquet`, `points.csv` and `points.json`.
 pub(super) fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Vec<PathBuf>, ResultsError> {
-    let rows: Vec<PointRow> = records.iter().flat_map(|record| rows(&info.run_id, record)).collect();
+    let basis = Basis::of(info);
+    let rows: Vec<PointRow> =
+        records.iter().flat_map(|record| rows(&info.run_id, record, certify(record, &basis))).collect();
     let columns = columns();
     let paths = ["parquet", "csv", "json"].map(|extension| dir.join(format!("points.{extension}")));
     write_parquet(&paths[0], &columns, &rows)?;
@@ -287,13 +292,14 @@ pub(super) fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Resu
     Ok(paths.into())
 }
 
-fn rows(run_id: &str, record: &PointRecord) -> Vec<PointRow> {
+fn rows(run_id: &str, record: &PointRecord, certificate: Certificate) -> Vec<PointRow> {
     // Without its trials: each row has its own.
     let bare = PointRecord { trials: Vec::new(), ..record.clone() };
     let row = |trial: Option<&TrialRecord>| PointRow {
         run_id: run_id.to_owned(),
         record: bare.clone(),
         trial: trial.cloned(),
+        certificate: certificate.clone(),
     };
     let failed = matches!(record.outcome, PointStatus::Failed(_)).then(|| row(None));
     record.trials.iter().map(|trial| row(Some(trial))).chain(failed).collect()

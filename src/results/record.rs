@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cell::protocol::{Method, TrialSummary},
-    engine::{EngineInfo, ErrorKind},
+    engine::{Broken, EngineInfo, ErrorKind},
     measure::{telemetry::Telemetry, trace::TraceFigures},
     plan::Point,
     roofline::Roofline,
@@ -118,6 +118,9 @@ pub struct Failure {
     pub exit_code: Option<i32>,
     /// The last lines that the cell wrote.
     pub last_lines: Vec<String>,
+    /// Of a mismatch: what did not match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Broken>,
 }
 
 /// How a point ended.

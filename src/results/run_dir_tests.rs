@@ -83,6 +83,7 @@ fn failed_point(number: u32) -> PointRecord {
         reason: "killed".to_owned(),
         signal: Some(9),
         exit_code: None,
+        broken: None,
         last_lines: Vec::new(),
     });
     record

@@ -88,6 +88,9 @@ pub struct Host {
     pub cpu_model: Option<String>,
     /// Processors that this process may use.
     pub cores: Option<u32>,
+    /// Processors of the machine, whoever may use them.
+    #[serde(default)]
+    pub processors: Option<u32>,
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
     /// The kernel's release.
@@ -250,6 +253,11 @@ impl Host {
         Self {
             cpu_model: field("/proc/cpuinfo", "model name"),
             cores: std::thread::available_parallelism().ok().map(|n| n.get() as u32),
+            processors: read("/proc/stat")
+                .map(|text| {
+                    text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count() as u32
+                })
+                .filter(|processors| *processors > 0),
             memory_bytes: memory_kib.map(|kib| kib * 1024),
             kernel: read("/proc/sys/kernel/osrelease"),
             os: field("/etc/os-release", "PRETTY_NAME"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use super::{
     PointRecord, PointStatus, Quantiles, ResultsError, RunInfo, TrialRecord,
     cells::{CellColumn, nullable, required, write_csv, write_json},
-    hardware,
+    certificates, hardware,
     points::{error_kind, identity},
     schema::Kind,
 };
@@ -15,6 +15,7 @@ use crate::{
         definitions::{METRICS, STATISTICS, Value},
         median, median_interval, stopping,
     },
+    validity::{Basis, Certificate, certify},
 };
 
 /// The throughput over a point's trials.
@@ -107,6 +108,7 @@ impl Summary {
 pub(super) struct Row {
     run_id: String,
     summary: Summary,
+    certificate: Certificate,
 }
 
 pub(super) fn columns() -> Vec<CellColumn<Row>> {
@@ -143,6 +145,7 @@ pub(super) fn columns() -> Vec<CellColumn<Row>> {
     all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &Row| {
         r.summary.latency_null_reason()
     }));
+    all.extend(certificates::columns(|r: &Row| &r.certificate));
     all
 }
 
@@ -223,7 +226,12 @@ fn interval() -> Vec<CellColumn<Row>> {
 
 /// Writes `summary.csv` and `summary.json`.
 pub(super) fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Vec<PathBuf>, ResultsError> {
-    let row = |record| Row { run_id: info.run_id.clone(), summary: Summary::of(record) };
+    let basis = Basis::of(info);
+    let row = |record| Row {
+        run_id: info.run_id.clone(),
+        summary: Summary::of(record),
+        certificate: certify(record, &basis),
+    };
     let rows: Vec<Row> = records.iter().map(row).collect();
     let columns = columns();
     let paths = ["csv", "json"].map(|extension| dir.join(format!("summary.{extension}")));

@@ -35,6 +35,7 @@ pub(crate) fn info() -> RunInfo {
         host: Host {
             cpu_model: Some("Some CPU @ 3.0GHz".to_owned()),
             cores: Some(2),
+            processors: Some(2),
             memory_bytes: Some(24 << 30),
             kernel: Some("6.1.0".to_owned()),
             os: Some("Some Linux 12".to_owned()),
@@ -123,6 +124,7 @@ pub(crate) fn summary(requests: u32, output_tokens: u64, seconds: f64) -> TrialS
         engine_calls: 64,
         flushes_in_trial: 0,
         device: Default::default(),
+        evidence: Default::default(),
         stats: BTreeMap::from([("steps".to_owned(), 64.0), ("prefix_hit_tokens".to_owned(), 0.0)]),
     }
 }
@@ -182,6 +184,7 @@ pub(crate) fn records() -> Vec<PointRecord> {
         reason: "ended by signal 6 (SIGABRT: it gave up by itself)".to_owned(),
         signal: Some(6),
         exit_code: None,
+        broken: None,
         last_lines: vec!["ggml: ``` assert | failed".to_owned(), "\u{1b}[31mabort".to_owned()],
     });
     dead.stopped_by = "failed".to_owned();
@@ -192,6 +195,7 @@ pub(crate) fn records() -> Vec<PointRecord> {
         reason: "the file is truncated: expected 98 MB, found 3 MB".to_owned(),
         signal: None,
         exit_code: None,
+        broken: None,
         last_lines: Vec::new(),
     });
     unloaded.stopped_by = "failed".to_owned();

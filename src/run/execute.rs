@@ -311,7 +311,7 @@ pub(super) enum CellState {
 }
 
 pub(super) fn plain_failure(reason: String) -> Failure {
-    Failure { kind: None, reason, signal: None, exit_code: None, last_lines: Vec::new() }
+    Failure { kind: None, reason, signal: None, exit_code: None, last_lines: Vec::new(), broken: None }
 }
 
 /// As [`failure_of`], with what a living cell wrote last: an engine's own words often say more than its error.
@@ -323,7 +323,9 @@ pub(super) fn failure_with_log(error: CellError, cell: &Cell) -> Failure {
 pub(super) fn failure_of(error: CellError) -> Failure {
     let reason = error.to_string();
     match error {
-        CellError::Engine(engine) => Failure { kind: Some(engine.kind), ..plain_failure(reason) },
+        CellError::Engine(engine) => {
+            Failure { kind: Some(engine.kind), broken: engine.broken, ..plain_failure(reason) }
+        }
         CellError::Died(death) => Failure {
             signal: death.signal,
             exit_code: death.exit_code,

@@ -45,6 +45,13 @@ pub struct GpuFigures {
     pub memory_peak_bytes: Option<u64>,
     /// The most memory in use by the cell's process tree, summed over the devices.
     pub process_memory_peak_bytes: Option<u64>,
+    /// By how much memory in use grew beyond what it was when the trial began, summed over the devices: the cell's where
+    /// the driver shows it, else everybody's.
+    #[serde(default)]
+    pub memory_growth_bytes: Option<u64>,
+    /// The most compute processes on one device that are not the cell's.
+    #[serde(default)]
+    pub other_processes: Option<u32>,
     /// How the samples lie.
     pub sampling: Sampling,
 }
@@ -56,6 +63,9 @@ pub struct HostFigures {
     pub cpu_seconds: f64,
     /// The most memory resident at a sample; shared pages count once for each process.
     pub rss_peak_bytes: u64,
+    /// By how much resident memory grew beyond what it was when the trial began.
+    #[serde(default)]
+    pub rss_growth_bytes: Option<u64>,
     /// Page faults answered without the disk.
     pub minor_faults: u64,
     /// Page faults answered by the disk.
@@ -138,6 +148,16 @@ fn grown(counter: &[(u64, u64)], window: Window) -> Option<f64> {
     Some((counter_at(counter, window.end_ns)? - counter_at(counter, window.start_ns)?).max(0.0))
 }
 
+/// By how much a gauge rose above its last sample before the window, up to its first one after it. None when its samples
+/// do not enclose the window.
+fn rise(gauge: &[(u64, u64)], window: Window) -> Option<u64> {
+    let &(_, base) = gauge.get(gauge.partition_point(|(time, _)| *time <= window.start_ns).checked_sub(1)?)?;
+    let after = gauge.partition_point(|(time, _)| *time < window.end_ns);
+    let peak =
+        gauge.get(..=after)?.iter().filter(|(time, _)| *time > window.start_ns).map(|(_, value)| *value).max()?;
+    Some(peak.saturating_sub(base))
+}
+
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (count, sum) = values.fold((0_u32, 0.0), |(count, sum), value| (count + 1, sum + value));
     (count > 0).then(|| sum / f64::from(count))
@@ -176,6 +196,12 @@ fn gpu_figures(samples: &Samples, window: Window, ways: u32) -> Result<GpuFigure
     let peak = |of: fn(&GpuReading) -> Option<u64>| -> Option<u64> {
         used.iter().map(|uuid| of_device(samples, *uuid).filter_map(|sample| of(&sample.reading)).max()).sum()
     };
+    let rise_of = |of: fn(&GpuReading) -> Option<u64>| -> Option<u64> {
+        let gauge = |uuid| -> Vec<(u64, u64)> {
+            of_device(samples, uuid).filter_map(|sample| Some((sample.time_ns, of(&sample.reading)?))).collect()
+        };
+        used.iter().map(|uuid| rise(&gauge(*uuid), window)).sum()
+    };
     let reasons = inside.iter().filter_map(|sample| sample.reading.throttle_reasons);
     let (energy_j, energy_updates, energy_null_reason) = match energy(samples, &used, window) {
         Ok((joule, updates)) if updates >= MIN_ENERGY_UPDATES => (Some(joule), Some(updates), None),
@@ -203,6 +229,9 @@ fn gpu_figures(samples: &Samples, window: Window, ways: u32) -> Result<GpuFigure
         temperature_max_c: all(|reading| reading.temperature_c).max(),
         memory_peak_bytes: peak(|reading| reading.memory_used_bytes),
         process_memory_peak_bytes: peak(|reading| reading.process_memory_bytes),
+        memory_growth_bytes: rise_of(|reading| reading.process_memory_bytes)
+            .or_else(|| rise_of(|reading| reading.memory_used_bytes)),
+        other_processes: all(|reading| reading.other_processes).max(),
         sampling: sampling(&times, window),
     })
 }
@@ -258,6 +287,10 @@ fn host_figures(samples: &Samples, window: Window) -> Result<HostFigures, String
     Ok(HostFigures {
         cpu_seconds: cpu_ns / 1e9,
         rss_peak_bytes: samples.host.iter().map(|sample| sample.rss_bytes).max().unwrap_or(0),
+        rss_growth_bytes: {
+            let gauge: Vec<(u64, u64)> = samples.host.iter().map(|s| (s.time_ns, s.rss_bytes)).collect();
+            rise(&gauge, window)
+        },
         minor_faults: count(|sample| Some(sample.minor_faults))?,
         major_faults: count(|sample| Some(sample.major_faults))?,
         voluntary_switches: between(|sample| sample.voluntary_switches),

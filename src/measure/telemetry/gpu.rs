@@ -69,6 +69,10 @@ pub struct GpuReading {
     /// process numbers of their own.
     #[serde(default)]
     pub process_memory_bytes: Option<u64>,
+    /// Compute processes that are not the cell's, all where no cell is asked for; None when the driver shows none of the
+    /// cell's, so that whose are whose cannot be told.
+    #[serde(default)]
+    pub other_processes: Option<u32>,
     /// Clock of the streaming multiprocessors.
     #[serde(default)]
     pub sm_clock_mhz: Option<u32>,

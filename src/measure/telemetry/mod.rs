@@ -20,5 +20,5 @@ pub use host::{HostProbe, HostSample, ProcessTree};
 pub use nvml::Nvml;
 pub use recorded::RecordedGpu;
 pub use sampler::{KEEP, Sampler, Samples};
-pub use throttle::{Mark, REASONS, marks, reason_names};
+pub use throttle::{HEAT_OR_POWER, LEAST_EARLIER, Mark, REASONS, marks, reason_names};
 pub use visible::{visible, visible_from_env};

@@ -77,6 +77,7 @@ impl GpuProbe for Nvml {
             let handle = self.library.device_by_index(device.index)?;
             let utilization = told(handle.utilization_rates())?;
             let processes = told(handle.running_compute_processes())?.unwrap_or_default();
+            let own_count = processes.iter().filter(|process| pids.contains(&process.pid)).count();
             let own: Vec<u64> = processes
                 .iter()
                 .filter(|process| pids.contains(&process.pid))
@@ -89,6 +90,7 @@ impl GpuProbe for Nvml {
                 utilization_percent: utilization.as_ref().map(|utilization| utilization.gpu),
                 memory_utilization_percent: utilization.map(|utilization| utilization.memory),
                 memory_used_bytes: told(handle.memory_info())?.map(|memory| memory.used),
+                other_processes: (pids.is_empty() || own_count > 0).then(|| (processes.len() - own_count) as u32),
                 process_memory_bytes: (!own.is_empty()).then(|| own.iter().sum()),
                 sm_clock_mhz: told(handle.clock_info(Clock::SM))?,
                 memory_clock_mhz: told(handle.clock_info(Clock::Memory))?,

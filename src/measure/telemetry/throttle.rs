@@ -17,10 +17,10 @@ pub const REASONS: [(u64, &str); 9] = [
 ];
 
 /// Those that are heat or power: the device would have been faster in a cooler room or on a larger supply.
-const HEAT_OR_POWER: u64 = 0x4 | 0x8 | 0x20 | 0x40 | 0x80;
+pub const HEAT_OR_POWER: u64 = 0x4 | 0x8 | 0x20 | 0x40 | 0x80;
 
 /// Fewer earlier trials than this give no clock to compare with.
-const LEAST_EARLIER: usize = 3;
+pub const LEAST_EARLIER: usize = 3;
 
 /// Why a trial is marked.
 #[derive(Clone, Debug, PartialEq)]

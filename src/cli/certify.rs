@@ -1,0 +1,63 @@
+//! `tacho certify`.
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use serde_json::json;
+use tacho::{
+    results::{PointRecord, RunDir},
+    validity::{Certificate, certify_all},
+};
+
+use super::exit::{self, Failure};
+
+/// For `--help`.
+pub const HELP: &str = "\
+The certificates are judged anew from the run's journal; docs/validity.md says what each reason means.
+
+Exit codes:
+  0  the certificates were printed
+  3  the run directory cannot be read
+  5  with --strict: the figures of some point are invalid";
+
+/// Prints the certificates of a run's points, judged anew from its journal.
+pub fn certify(dir: &Path, strict: bool, as_json: bool) -> Result<ExitCode, Failure> {
+    let (run, found) = RunDir::reopen(dir)?;
+    for note in &found.notes {
+        eprintln!("note: {note}");
+    }
+    let certificates = certify_all(run.info(), &found.records);
+    let mut out = io::stdout().lock();
+    if as_json {
+        let view = |(record, certificate): (&PointRecord, &Certificate)| {
+            json!({
+                "point": record.point.number,
+                "label": record.point.label(),
+                "key": record.key,
+                "verdict": certificate.verdict,
+                "reasons": certificate.reasons,
+                "not_checked": certificate.not_checked,
+            })
+        };
+        let points: Vec<serde_json::Value> = found.records.iter().zip(&certificates).map(view).collect();
+        writeln!(out, "{:#}", json!({ "run_id": run.info().run_id, "points": points }))?;
+    } else {
+        found.records.iter().zip(&certificates).try_for_each(|(record, one)| print(record, one, &mut out))?;
+    }
+    let invalid = certificates.iter().any(|certificate| !certificate.is_valid());
+    Ok(ExitCode::from(if strict && invalid { exit::INVALID } else { exit::OK }))
+}
+
+fn print(record: &PointRecord, certificate: &Certificate, out: &mut impl Write) -> io::Result<()> {
+    let verdict = certificate.verdict.as_str().to_uppercase();
+    writeln!(out, "point {} ({}): {verdict}", record.point.number, record.point.label())?;
+    for reason in &certificate.reasons {
+        writeln!(out, "  {}: {}", reason.code, reason.sentence)?;
+    }
+    for unchecked in &certificate.not_checked {
+        writeln!(out, "  not checked, {}: {}", unchecked.code, unchecked.why)?;
+    }
+    Ok(())
+}

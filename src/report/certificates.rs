@@ -1,0 +1,75 @@
+//! Certificates in words: a line a reason for the terminal, a section for the report.
+use std::{collections::BTreeMap, fmt::Write};
+
+use super::{
+    rows::engine_name,
+    text::{escape, one_line},
+};
+use crate::{
+    results::{PointRecord, RunInfo},
+    validity::{Certificate, Code, certify_all},
+};
+
+/// A line for each reason for which a point of the run is invalid; points that were not measured are left to the table.
+pub fn invalid_lines(info: &RunInfo, records: &[PointRecord]) -> Vec<String> {
+    let certificates = certify_all(info, records);
+    records
+        .iter()
+        .zip(&certificates)
+        .flat_map(|(record, certificate)| {
+            let reasons = certificate.reasons.iter().filter(|reason| reason.code != Code::Failed);
+            reasons.map(|reason| {
+                let label = one_line(&record.point.label());
+                format!(
+                    "INVALID: point {} ({label}): {}: {}",
+                    record.point.number,
+                    reason.code,
+                    one_line(&reason.sentence)
+                )
+            })
+        })
+        .collect()
+}
+
+/// The report's section.
+pub(super) fn section(text: &mut String, records: &[PointRecord], certificates: &[Certificate]) {
+    if records.is_empty() {
+        return;
+    }
+    text.push_str("## Certificates\n\n");
+    let valid = certificates.iter().filter(|certificate| certificate.is_valid()).count();
+    let _ = writeln!(
+        text,
+        "{valid} of {} points are valid. What is invalid is not to be believed, ranked or compared; docs/validity.md says what \
+         each reason means.\n",
+        records.len()
+    );
+    for (record, certificate) in records.iter().zip(certificates) {
+        for reason in &certificate.reasons {
+            let _ = writeln!(
+                text,
+                "- **Point {}, {} is invalid** (`{}`): {}.",
+                record.point.number,
+                escape(&engine_name(record)),
+                reason.code,
+                escape(reason.sentence.trim_end_matches('.'))
+            );
+        }
+    }
+    // The same gap is mostly that of all points.
+    let mut gaps: BTreeMap<(Code, &str), Vec<String>> = BTreeMap::new();
+    for (record, certificate) in records.iter().zip(certificates) {
+        for unchecked in &certificate.not_checked {
+            gaps.entry((unchecked.code, &unchecked.why)).or_default().push(record.point.number.to_string());
+        }
+    }
+    for ((code, why), points) in gaps {
+        let of = match points.len() {
+            all if all == records.len() => "any point".to_owned(),
+            1 => format!("point {}", points[0]),
+            _ => format!("points {}", points.join(", ")),
+        };
+        let _ = writeln!(text, "- Not checked of {of} (`{code}`): {}.", escape(why.trim_end_matches('.')));
+    }
+    text.push('\n');
+}

@@ -1,0 +1,278 @@
+//! The certificate against records with one fault each: every fault gives its reason and no other.
+use super::*;
+use crate::{
+    cell::{
+        evidence::{Asked, Evidence},
+        protocol::{Load, Method},
+    },
+    engine::stat,
+    measure::{
+        DeviceTime,
+        telemetry::{GpuFigures, HostFigures},
+    },
+    results::testing,
+};
+
+fn basis() -> Basis {
+    Basis { limits: Limits::default(), target: Some(0.02), clock_band: Some(0.05), processors: Some(2) }
+}
+
+/// A point of which everything is known and nothing is wrong, on the processor or, as made up, on a GPU. Its seven trials
+/// leave an interval when one of them is taken out.
+fn good(gpu: bool) -> PointRecord {
+    let mut record = testing::point(0, "llama.cpp", &[]);
+    if let Some(engine) = &mut record.engine {
+        engine.gpu_in_process = gpu.then_some(true);
+    }
+    for (number, factor) in (0..).zip([1.0, 0.999, 1.001, 1.0, 0.999, 1.001, 1.0]) {
+        let mut trial = testing::trial(number, Method::Generate, 1000.0 * factor);
+        let summary = &mut trial.summary;
+        summary.evidence = Evidence {
+            asked: Some(Asked { requests: 64, input_tokens: 64 * 128, output_tokens: 4096 }),
+            given_digest: Some(7),
+            consumed_digest: Some(7),
+        };
+        for name in [stat::PREFIX_HIT_TOKENS, stat::COMPILES, stat::PREEMPTIONS] {
+            summary.stats.insert(name.to_owned(), 0.0);
+        }
+        summary.device = DeviceTime::Seconds(summary.seconds());
+        let telemetry = &mut trial.hardware.telemetry;
+        telemetry.host =
+            Some(HostFigures { rss_growth_bytes: Some(1 << 20), other_load: Some(0.02), ..HostFigures::default() });
+        telemetry.gpu = gpu.then(|| GpuFigures {
+            throttle_reasons: Some(0x1),
+            sm_clock_mean_mhz: Some(1980.0),
+            memory_growth_bytes: Some(2 << 20),
+            other_processes: Some(0),
+            ..GpuFigures::default()
+        });
+        record.trials.push(trial);
+    }
+    record
+}
+
+fn judged(record: &PointRecord) -> (Vec<Code>, Vec<Code>) {
+    let certificate = certify(record, &basis());
+    assert_eq!(certificate.is_valid(), certificate.reasons.is_empty());
+    (certificate.codes(), certificate.unchecked())
+}
+
+/// A fault in the third trial's record.
+type Fault = fn(&mut TrialRecord);
+
+fn gpu_of(trial: &mut TrialRecord) -> &mut GpuFigures {
+    trial.hardware.telemetry.gpu.get_or_insert_default()
+}
+
+fn host_of(trial: &mut TrialRecord) -> &mut HostFigures {
+    trial.hardware.telemetry.host.get_or_insert_default()
+}
+
+fn count(trial: &mut TrialRecord, name: &str, found: f64) {
+    trial.summary.stats.insert(name.to_owned(), found);
+}
+
+fn forget(trial: &mut TrialRecord, name: &str) {
+    trial.summary.stats.remove(name);
+}
+
+/// Faults that are the same on a processor and on a GPU.
+const ANYWHERE: [(Code, Fault); 10] = [
+    (Code::InputIds, |trial| trial.summary.input_tokens += 1),
+    (Code::InputIds, |trial| trial.summary.evidence.consumed_digest = Some(8)),
+    (Code::OutputCounts, |trial| trial.summary.output_tokens -= 1),
+    (Code::FinishReasons, |trial| trial.summary.requests -= 1),
+    (Code::PrefixHits, |trial| count(trial, stat::PREFIX_HIT_TOKENS, 16.0)),
+    (Code::CompileInTrial, |trial| count(trial, stat::COMPILES, 1.0)),
+    (Code::AllocatorGrowth, |trial| host_of(trial).rss_growth_bytes = Some(MAX_HOST_GROWTH_BYTES + 1)),
+    (Code::Preemption, |trial| count(trial, stat::PREEMPTIONS, 1.0)),
+    // 4 seconds of which 0.1 are ours.
+    (Code::HarnessShare, |trial| trial.summary.harness_ns = 100_000_000),
+    (Code::MinDuration, |trial| {
+        let summary = &mut trial.summary;
+        (summary.end_ns, summary.harness_ns) = (summary.start_ns + 99_000_000, 0);
+        summary.device = DeviceTime::Seconds(0.099);
+        host_of(trial).other_load = Some(0.0);
+    }),
+];
+
+const ON_GPU: [(Code, Fault); 6] = [
+    (Code::AllocatorGrowth, |trial| gpu_of(trial).memory_growth_bytes = Some(MAX_DEVICE_GROWTH_BYTES + 1)),
+    (Code::Throttle, |trial| gpu_of(trial).throttle_reasons = Some(0x21)),
+    (Code::Clocks, |trial| gpu_of(trial).sm_clock_mean_mhz = Some(1800.0)),
+    (Code::Clocks, |trial| gpu_of(trial).sm_clock_mean_mhz = Some(2100.0)),
+    (Code::GpuShared, |trial| gpu_of(trial).other_processes = Some(1)),
+    (Code::ClockAgreement, |trial| trial.summary.device = DeviceTime::Seconds(5.0)),
+];
+
+const ON_PROCESSOR: [(Code, Fault); 1] = [(Code::MachineLoad, |trial| host_of(trial).other_load = Some(0.2))];
+
+#[test]
+fn a_good_point_is_valid_and_what_is_not_known_of_it_is_said() {
+    assert_eq!(judged(&good(true)), (vec![], vec![]));
+    assert_eq!(judged(&good(false)), (vec![], vec![Code::Throttle, Code::Clocks]));
+}
+
+#[test]
+fn each_fault_gives_its_reason_and_no_other() {
+    let processor = ANYWHERE.iter().chain(&ON_PROCESSOR).map(|fault| (false, fault));
+    let gpu = ANYWHERE.iter().chain(&ON_GPU).map(|fault| (true, fault));
+    for (on_gpu, (code, fault)) in processor.chain(gpu) {
+        let mut record = good(on_gpu);
+        fault(&mut record.trials[2]);
+        let certificate = certify(&record, &basis());
+        // A trial too short to see a load in is beside it.
+        let beside: Vec<Code> = certificate.unchecked().into_iter().filter(|code| *code != Code::MachineLoad).collect();
+        assert_eq!((certificate.codes(), beside), (vec![*code], judged(&good(on_gpu)).1), "{:?}", certificate.reasons);
+        let reason = &certificate.reasons[0];
+        assert_eq!((reason.trial, reason.evidence.get("trials")), (Some(2), Some(&1.0)), "{reason:?}");
+        assert!(reason.sentence.ends_with("(1 of 7 trials: trial 2)"), "{}", reason.sentence);
+
+        // The same in a trial that was run again is in no figure and says nothing.
+        record.trials[2].hardware.superseded = true;
+        assert_eq!(judged(&record).0, vec![], "{code}");
+    }
+}
+
+#[test]
+fn the_interval_is_the_points_own() {
+    let mut record = good(true);
+    for (trial, throughput) in record.trials.iter_mut().zip([900.0, 1000.0, 1100.0, 950.0, 1000.0, 1050.0]) {
+        trial.figures.output_token_throughput = throughput;
+    }
+    let certificate = certify(&record, &basis());
+    assert_eq!(certificate.codes(), vec![Code::Interval]);
+    assert!((certificate.reasons[0].evidence["half_width"] - 0.1).abs() < 1e-9, "{certificate:?}");
+    let wide = Basis { target: Some(0.2), ..basis() };
+    assert!(certify(&record, &wide).is_valid());
+    record.trials.truncate(5);
+    assert!(certify(&record, &wide).reasons[0].sentence.starts_with("there is no interval"));
+}
+
+#[test]
+fn missing_evidence_is_never_taken_for_granted() {
+    let gaps: [(Code, Fault); 9] = [
+        (Code::InputIds, |trial| trial.summary.evidence.consumed_digest = None),
+        (Code::PrefixHits, |trial| forget(trial, stat::PREFIX_HIT_TOKENS)),
+        (Code::CompileInTrial, |trial| forget(trial, stat::COMPILES)),
+        (Code::Preemption, |trial| forget(trial, stat::PREEMPTIONS)),
+        (Code::AllocatorGrowth, |trial| host_of(trial).rss_growth_bytes = None),
+        (Code::Throttle, |trial| gpu_of(trial).throttle_reasons = None),
+        (Code::Clocks, |trial| gpu_of(trial).sm_clock_mean_mhz = None),
+        (Code::GpuShared, |trial| gpu_of(trial).other_processes = None),
+        (Code::ClockAgreement, |trial| trial.summary.device = DeviceTime::default()),
+    ];
+    for (code, gap) in gaps {
+        let mut record = good(true);
+        record.trials.iter_mut().for_each(gap);
+        assert_eq!(judged(&record), (vec![], vec![code]));
+        // One trial is enough.
+        let mut record = good(true);
+        gap(&mut record.trials[4]);
+        assert_eq!(judged(&record), (vec![], vec![code]));
+        assert!(certify(&record, &basis()).not_checked[0].why.ends_with("(1 of 7 trials)"));
+    }
+}
+
+#[test]
+fn a_journal_from_before_is_judged_by_what_it_holds() {
+    let mut json = serde_json::to_value(good(true)).unwrap();
+    for trial in json["trials"].as_array_mut().unwrap() {
+        trial["summary"].as_object_mut().unwrap().remove("evidence");
+        let gpu = trial["hardware"]["telemetry"]["gpu"].as_object_mut().unwrap();
+        for name in ["memory_growth_bytes", "other_processes"] {
+            gpu.remove(name);
+        }
+    }
+    let record: PointRecord = serde_json::from_value(json).unwrap();
+    let unchecked =
+        [Code::InputIds, Code::OutputCounts, Code::FinishReasons, Code::AllocatorGrowth, Code::GpuShared].to_vec();
+    assert_eq!(judged(&record), (vec![], unchecked));
+    // A plan that knew no limits: the defaults, and what only it could say is not checked.
+    let mut info = testing::info();
+    info.host.processors = None;
+    let basis = Basis::of(&info);
+    assert_eq!((&basis.limits, basis.target, basis.processors), (&Limits::default(), None, Some(2)));
+    let gaps = certify(&record, &basis).unchecked();
+    assert!(gaps.contains(&Code::Interval) && gaps.contains(&Code::Clocks), "{gaps:?}");
+}
+
+#[test]
+fn a_point_that_failed_says_by_what() {
+    let mut record = testing::records().remove(2);
+    assert_eq!(judged(&record), (vec![Code::Failed], vec![]));
+    for (broken, code) in [
+        (Broken::InputIds, Code::InputIds),
+        (Broken::OutputCounts, Code::OutputCounts),
+        (Broken::FinishReasons, Code::FinishReasons),
+    ] {
+        if let PointStatus::Failed(failure) = &mut record.outcome {
+            failure.broken = Some(broken);
+        }
+        assert_eq!(judged(&record), (vec![code], vec![]));
+    }
+    let mut empty = good(true);
+    empty.trials.clear();
+    assert_eq!(judged(&empty), (vec![Code::Failed], vec![]));
+}
+
+#[test]
+fn a_plan_may_ask_for_hits_and_allow_preemptions() {
+    let mut record = good(true);
+    let stats = &mut record.trials[0].summary.stats;
+    stats.insert(stat::PREFIX_HIT_TOKENS.to_owned(), 64.0);
+    stats.insert(stat::PREEMPTIONS.to_owned(), 3.0);
+    let options = [
+        ("enable_prefix_caching", serde_json::json!(true)),
+        ("disable_radix_cache", serde_json::json!(false)),
+        ("kv_cache_config", serde_json::json!({"enable_block_reuse": true})),
+    ];
+    for (name, value) in options {
+        record.point.engine.options = std::collections::BTreeMap::from([(name.to_owned(), value)]);
+        assert_eq!(judged(&record).0, vec![Code::Preemption]);
+    }
+    record.point.engine.options.insert("kv_cache_config".to_owned(), serde_json::json!({"enable_block_reuse": false}));
+    assert_eq!(judged(&record).0, vec![Code::PrefixHits, Code::Preemption]);
+    let allowed = Basis { limits: Limits { max_preemptions: 3, ..Limits::default() }, ..basis() };
+    assert_eq!(certify(&record, &allowed).codes(), vec![Code::PrefixHits]);
+}
+
+#[test]
+fn a_load_is_judged_only_where_ticks_can_tell_it() {
+    let mut record = good(false);
+    for trial in &mut record.trials {
+        host_of(trial).other_load = Some(0.105);
+    }
+    // 5.25 % of two processors, of which 0.5 % may be ticks.
+    assert_eq!(judged(&record).0, vec![]);
+    let no_limit = Basis { limits: Limits { max_machine_load: 1.0, ..Limits::default() }, ..basis() };
+    record.trials[0].hardware.telemetry.host = Some(HostFigures { other_load: Some(2.0), ..HostFigures::default() });
+    assert!(certify(&record, &no_limit).unchecked().contains(&Code::MachineLoad));
+    for trial in &mut record.trials {
+        trial.summary.end_ns = trial.summary.start_ns + 300_000_000;
+    }
+    let short = certify(&record, &basis());
+    assert!(short.unchecked().contains(&Code::MachineLoad) && !short.codes().contains(&Code::MachineLoad), "{short:?}");
+}
+
+#[test]
+fn only_loads_with_arrival_times_have_a_schedule() {
+    let mut record = good(true);
+    for load in [Load::Offline { batch: 64 }, Load::Closed { concurrency: 4 }] {
+        record.point.load = load;
+        let (codes, unchecked) = judged(&record);
+        assert!(!codes.contains(&Code::Schedule) && !unchecked.contains(&Code::Schedule));
+    }
+}
+
+#[test]
+fn the_page_names_every_code_and_every_limit() {
+    let page = include_str!("../../docs/validity.md");
+    for code in Code::ALL {
+        assert!(page.contains(&format!("| `{code}` |")), "docs/validity.md has no row of `{code}`");
+        assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+    }
+    for limit in ["max_harness_share", "max_machine_load", "min_duration", "max_preemptions"] {
+        assert!(page.contains(limit), "docs/validity.md does not name {limit}");
+    }
+}

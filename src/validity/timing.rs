@@ -1,0 +1,94 @@
+//! Whether the times mean what they should: who took them, how long they are, whether they agree.
+use super::{Limits, finding::Finding};
+use crate::{
+    measure::MAX_DISAGREEMENT,
+    metrics::{median_interval, stopping::CONFIDENCE},
+    results::{PointRecord, TrialRecord},
+};
+
+pub(super) fn harness_share(trial: &TrialRecord, limits: &Limits) -> Finding {
+    let summary = &trial.summary;
+    if summary.virtual_time {
+        return Finding::unknown("the trial ran in virtual time, in which the harness takes none");
+    }
+    let share = summary.harness_ns as f64 / 1e9 / summary.seconds();
+    let limit = limits.max_harness_share;
+    if share <= limit {
+        return Finding::Good;
+    }
+    let sentence = format!(
+        "{:.1} % of the time passed outside the engine's calls; expected at most {:.1} %",
+        share * 100.0,
+        limit * 100.0
+    );
+    Finding::bad(sentence, &[("share", share), ("limit", limit)])
+}
+
+pub(super) fn clock_agreement(trial: &TrialRecord) -> Finding {
+    let Some(apart) = trial.summary.clock_disagreement() else {
+        let why = trial.summary.device.null_reason();
+        return Finding::unknown(why.unwrap_or("the device's clock was not read"));
+    };
+    if apart.abs() <= MAX_DISAGREEMENT {
+        return Finding::Good;
+    }
+    let sentence = format!(
+        "the GPU's clock says {:+.2} % of the host's; expected within {:.1} %: the trial is too short, or work went on \
+         after the engine said that it was done",
+        apart * 100.0,
+        MAX_DISAGREEMENT * 100.0
+    );
+    Finding::bad(sentence, &[("apart", apart.abs()), ("limit", MAX_DISAGREEMENT)])
+}
+
+/// Whether requests were handed over when they were due. Offline and closed loads have no times at which they are due, so
+/// that nothing is to be said of them.
+pub(super) fn schedule(record: &PointRecord, trials: &[&TrialRecord]) -> Vec<(Option<u32>, Finding)> {
+    trials.iter().filter_map(|trial| Some((Some(trial.trial), schedule_reason(record, trial)?))).collect()
+}
+
+/// The hook for loads with arrival times: None where the load mode has none.
+fn schedule_reason(record: &PointRecord, _: &TrialRecord) -> Option<Finding> {
+    match record.point.load {
+        crate::cell::protocol::Load::Offline { .. } | crate::cell::protocol::Load::Closed { .. } => None,
+    }
+}
+
+pub(super) fn min_duration(trial: &TrialRecord, limits: &Limits) -> Finding {
+    let (found, limit) = (trial.summary.seconds(), limits.min_duration.as_secs_f64());
+    if found >= limit {
+        return Finding::Good;
+    }
+    let sentence = format!("it took {:.1} ms; expected at least {:.1} ms", found * 1e3, limit * 1e3);
+    Finding::bad(sentence, &[("short_by_s", limit - found), ("seconds", found), ("limit_s", limit)])
+}
+
+/// Of the throughput alone: it is what trials go on for.
+pub(super) fn interval(record: &PointRecord, target: Option<f64>) -> Finding {
+    let Some(target) = target else {
+        return Finding::unknown("run.json does not say how narrow the interval was to be");
+    };
+    let throughputs = record.throughputs();
+    let trials = throughputs.len() as f64;
+    let interval = match median_interval(&throughputs, CONFIDENCE) {
+        Ok(interval) => interval,
+        Err(why) => {
+            return Finding::bad(format!("there is no interval: {why}"), &[("trials", trials), ("limit", target)]);
+        }
+    };
+    match interval.relative_half_width() {
+        Some(width) if width <= target => Finding::Good,
+        Some(width) => {
+            let sentence = format!(
+                "the interval of the median throughput is {:.1} % either way; expected at most {:.1} %",
+                width * 100.0,
+                target * 100.0
+            );
+            Finding::bad(sentence, &[("half_width", width), ("limit", target), ("trials", trials)])
+        }
+        None => Finding::bad(
+            "the median throughput is 0, which no interval is relative to".to_owned(),
+            &[("trials", trials), ("limit", target)],
+        ),
+    }
+}
