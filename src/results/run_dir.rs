@@ -22,7 +22,7 @@ use super::{
 use crate::{cell::protocol::Method, report};
 
 const RUN: &str = "run.json";
-const JOURNAL: &str = "journal.jsonl";
+pub(super) const JOURNAL: &str = "journal.jsonl";
 const PARTS: &str = "parts";
 const LOGS: &str = "logs";
 const TRACES: &str = "traces";
@@ -55,6 +55,8 @@ pub struct Outputs {
     pub dir: PathBuf,
     /// For reading.
     pub report: PathBuf,
+    /// For reading in a browser.
+    pub page: PathBuf,
     /// Charts, the SVG before the PNG; empty when there was nothing to draw.
     pub charts: Vec<PathBuf>,
     /// Every table.
@@ -243,10 +245,9 @@ impl RunDir {
         tables.extend(points::write(&self.dir, &self.info, records)?);
         tables.extend(traces::write_kernels(&self.dir, records)?);
         tables.extend(summary::write(&self.dir, &self.info, records)?);
-        let charts = report::charts::write(&self.dir, records)?;
-        let report = self.dir.join("report.md");
-        replace(&report, report::markdown(&self.info, records).as_bytes())?;
-        Ok(Outputs { dir: self.dir.clone(), report, charts, tables })
+        let written = report::write(&self.dir, &self.info, records)?;
+        tables.extend(written.tables);
+        Ok(Outputs { dir: self.dir.clone(), report: written.report, page: written.page, charts: written.charts, tables })
     }
 }
 
@@ -267,7 +268,7 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
     }
 }
 
-fn read_info(dir: &Path) -> Result<RunInfo, ResultsError> {
+pub(super) fn read_info(dir: &Path) -> Result<RunInfo, ResultsError> {
     let not_a_run = |why: String| ResultsError::NotARun { dir: dir.to_owned(), why };
     let path = dir.join(RUN);
     let text = match fs::read(&path) {

@@ -1,0 +1,400 @@
+//! What the template shows, as texts; the template decides only where.
+use serde::Serialize;
+
+use crate::{
+    cell::protocol::Method,
+    engine::EngineInfo,
+    metrics::definitions::{METRICS, PERCENTILES},
+    report::{
+        advice::{Advice, Ranking, Sureness, Use},
+        charts::Charts,
+        doubts, hardware,
+        joined::{self, Section},
+        markdown::without_options,
+        place::{configuration, distinct, is_comparable},
+        rows::{Rows, engine_name, more_rows, rows},
+        text::{MISSING, gib, number, one_line, seconds, shell},
+    },
+    results::{EngineRecord, PointRecord, PointStatus, RunInfo},
+};
+
+/// Kinds of work that a card on the first screen has room for.
+const CARD_WORKS: usize = 3;
+
+#[derive(Serialize)]
+pub(super) struct Page {
+    name: String,
+    facts: Vec<(String, String)>,
+    headline: String,
+    simulated: Vec<String>,
+    engines_compared: usize,
+    points: usize,
+    failed: usize,
+    cards: Vec<Card>,
+    doubts: Vec<DoubtView>,
+    grave: usize,
+    no_doubts: &'static str,
+    missing: Vec<String>,
+    machine: Vec<(String, String)>,
+    tables: Vec<TableView>,
+    rankings: Vec<RankingView>,
+    engines: Vec<EngineView>,
+    fairness: Option<SectionView>,
+    certificates: Option<SectionView>,
+    comparison: Option<SectionView>,
+    metrics: Vec<(String, String, String)>,
+    percentiles: &'static str,
+    reproduce: String,
+    written_by: String,
+}
+
+/// What to use for one purpose.
+#[derive(Serialize)]
+struct Card {
+    purpose: &'static str,
+    meaning: &'static str,
+    /// A line for each kind of work.
+    lines: Vec<CardLine>,
+    more: usize,
+    missing: Option<String>,
+}
+
+#[derive(Serialize)]
+struct CardLine {
+    work: String,
+    engines: String,
+    sureness: &'static str,
+    class: &'static str,
+    sentence: String,
+}
+
+#[derive(Serialize)]
+struct DoubtView {
+    lead: String,
+    text: String,
+    lines: String,
+}
+
+#[derive(Serialize)]
+struct TableView {
+    id: &'static str,
+    title: &'static str,
+    says: String,
+    headings: Vec<(String, bool)>,
+    rows: Vec<Vec<String>>,
+    after: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct RankingView {
+    purpose: &'static str,
+    work: String,
+    metric: &'static str,
+    unit: &'static str,
+    better: &'static str,
+    rows: Vec<[String; 6]>,
+}
+
+#[derive(Serialize)]
+struct EngineView {
+    name: String,
+    facts: Vec<(&'static str, String)>,
+    asked: String,
+    effective: String,
+    observed: String,
+}
+
+#[derive(Serialize)]
+struct SectionView {
+    says: String,
+    headings: Vec<(String, bool)>,
+    rows: Vec<Vec<String>>,
+}
+
+fn headings(rows: &Rows) -> Vec<(String, bool)> {
+    rows.headings.iter().map(|heading| (heading.text.clone(), heading.numeric)).collect()
+}
+
+impl From<Section> for SectionView {
+    fn from(section: Section) -> Self {
+        Self { says: section.says, headings: headings(&section.rows), rows: section.rows.rows }
+    }
+}
+
+fn table(id: &'static str, title: &'static str, says: impl Into<String>, content: Rows) -> TableView {
+    TableView { id, title, says: says.into(), headings: headings(&content), rows: content.rows, after: Vec::new() }
+}
+
+impl Page {
+    pub(super) fn of(info: &RunInfo, records: &[PointRecord], advice: &Advice, charts: &Charts) -> Self {
+        let all: Vec<&PointRecord> = records.iter().collect();
+        let simulated = |record: &PointRecord| {
+            record.engine.as_ref().is_some_and(|engine| engine.double.is_some() || engine.virtual_time)
+        };
+        let doubles: Vec<&PointRecord> = all.iter().copied().filter(|record| simulated(record)).collect();
+        let comparable: Vec<&PointRecord> = all.iter().copied().filter(|record| is_comparable(record)).collect();
+        let doubts = doubts::of(info, records);
+        Self {
+            name: one_line(info.plan.get("name").and_then(|name| name.as_str()).unwrap_or("a run")),
+            facts: facts(info, records),
+            headline: headline(advice, records),
+            simulated: distinct(&doubles, engine_name),
+            engines_compared: distinct(&comparable, configuration).len(),
+            points: records.len(),
+            failed: records.iter().filter(|record| matches!(record.outcome, PointStatus::Failed(_))).count(),
+            cards: Use::ALL.into_iter().map(|purpose| card(purpose, advice)).collect(),
+            grave: doubts.iter().filter(|doubt| !doubt.lead.is_empty()).count(),
+            doubts: doubts
+                .into_iter()
+                .map(|doubt| DoubtView { lead: doubt.lead, text: doubt.text, lines: clean(&doubt.lines) })
+                .collect(),
+            no_doubts: doubts::NONE,
+            missing: charts.missing.clone(),
+            machine: machine(info),
+            tables: tables(info, records),
+            rankings: advice.rankings.iter().map(ranking).collect(),
+            engines: info.engines.iter().map(|(label, record)| engine(label, record)).collect(),
+            fairness: joined::fairness(info, records).map(Into::into),
+            certificates: joined::certificates(info, records).map(Into::into),
+            comparison: joined::comparison(info, records).map(Into::into),
+            metrics: METRICS
+                .iter()
+                .map(|m| (format!("{} ({}, {})", m.title, m.name, m.unit), m.formula.to_owned(), m.source.to_owned()))
+                .collect(),
+            percentiles: PERCENTILES,
+            reproduce: reproduce(info),
+            written_by: format!("tacho {} ({})", info.tacho.version, info.tacho.git_commit),
+        }
+    }
+}
+
+/// Lines of a log without control characters.
+fn clean(lines: &[String]) -> String {
+    let clean = |line: &String| -> String {
+        line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+    };
+    lines.iter().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// What was measured, on what: the first lines of the page.
+fn facts(info: &RunInfo, records: &[PointRecord]) -> Vec<(String, String)> {
+    let all: Vec<&PointRecord> = records.iter().collect();
+    let list = |of: &dyn Fn(&EngineInfo) -> Option<String>| -> String {
+        let mut found: Vec<String> = Vec::new();
+        let from_run = info.engines.values().map(|record| &record.info);
+        for engine in records.iter().filter_map(|record| record.engine.as_ref()).chain(from_run) {
+            if let Some(value) = of(engine).map(|value| one_line(&value)).filter(|value| !value.is_empty())
+                && !found.contains(&value)
+            {
+                found.push(value);
+            }
+        }
+        if found.is_empty() { MISSING.to_owned() } else { found.join(", ") }
+    };
+    let work = distinct(&all, |record| {
+        format!("{} tokens in, {} out", record.point.workload.input, record.point.workload.output)
+    });
+    let shown = if work.len() > 4 { format!("{} and {} more", work[..4].join("; "), work.len() - 4) } else { work.join("; ") };
+    vec![
+        ("engines".to_owned(), list(&|e| {
+            let double = if e.double.is_some() { ", SIMULATED" } else { "" };
+            Some(format!("{} {} ({}{double})", e.engine, e.version, e.boundary.as_str()))
+        })),
+        ("model".to_owned(), list(&|e| Some(match &e.model.weights_dtype {
+            Some(dtype) => format!("{} ({dtype})", e.model.name),
+            None => e.model.name.clone(),
+        }))),
+        ("on".to_owned(), list(&|e| Some(e.device.clone()))),
+        ("work".to_owned(), shown),
+        ("started".to_owned(), one_line(&info.started_at)),
+    ]
+}
+
+/// The verdict in one sentence.
+fn headline(advice: &Advice, records: &[PointRecord]) -> String {
+    if records.is_empty() {
+        return "No point has been finished: there is nothing to report yet.".to_owned();
+    }
+    if records.iter().all(|record| matches!(record.outcome, PointStatus::Failed(_))) {
+        return "Every point failed: there are no figures. Why, stands under “What to doubt”.".to_owned();
+    }
+    if advice.rankings.is_empty() {
+        return "Only stand-ins were measured: these figures say nothing of any engine or hardware.".to_owned();
+    }
+    let compared: Vec<&Ranking> =
+        advice.rankings.iter().filter(|ranking| ranking.sureness() != Sureness::Alone).collect();
+    let Some(first) = compared.first().and_then(|ranking| ranking.entries.first()) else {
+        return format!(
+            "One engine was measured, {}: this run tells how fast it is, and compares it with nothing.",
+            advice.rankings[0].entries.first().map_or("", |entry| entry.engine.as_str())
+        );
+    };
+    let clear = compared.iter().filter(|ranking| ranking.sureness() == Sureness::Clear).count();
+    if clear == compared.len() && compared.iter().all(|r| r.entries.first().is_some_and(|e| e.engine == first.engine)) {
+        return format!("{} leads in everything that was compared, and its intervals are apart from the others’.", first.engine);
+    }
+    match (clear, compared.len()) {
+        (0, _) => "No use has a clear winner: intervals overlap or are missing.".to_owned(),
+        (clear, all) if clear == all => "It depends on the use, and each has a clear winner.".to_owned(),
+        (clear, all) => format!("{clear} of {all} comparisons have a clear winner; the others this run does not tell."),
+    }
+}
+
+fn card(purpose: Use, advice: &Advice) -> Card {
+    let rankings: Vec<&Ranking> = advice.rankings.iter().filter(|ranking| ranking.purpose == purpose).collect();
+    let line = |ranking: &&Ranking| {
+        let sureness = ranking.sureness();
+        let leaders = match sureness {
+            Sureness::Clear | Sureness::Alone => 1,
+            Sureness::Ambiguous | Sureness::Unknown => ranking.candidates(),
+        };
+        let engines: Vec<&str> = ranking.entries.iter().take(leaders).map(|entry| entry.engine.as_str()).collect();
+        CardLine {
+            work: ranking.work.clone(),
+            engines: engines.join(" or "),
+            sureness: sureness.as_str(),
+            class: match sureness {
+                Sureness::Clear => "clear",
+                Sureness::Ambiguous => "ambiguous",
+                Sureness::Unknown | Sureness::Alone => "unknown",
+            },
+            sentence: ranking.sentence(),
+        }
+    };
+    Card {
+        purpose: purpose.name(),
+        meaning: purpose.meaning(),
+        lines: rankings.iter().take(CARD_WORKS).map(line).collect(),
+        more: rankings.len().saturating_sub(CARD_WORKS),
+        missing: advice.missing.iter().find(|(name, _)| *name == purpose.name()).map(|(_, reason)| reason.clone()),
+    }
+}
+
+fn ranking(ranking: &Ranking) -> RankingView {
+    let row = |(index, entry): (usize, &crate::report::advice::Entry)| {
+        let interval = match (entry.estimate.interval, &entry.estimate.null_reason) {
+            (Some((low, high)), _) => format!("{} … {}", number(low), number(high)),
+            (None, Some(reason)) => reason.clone(),
+            (None, None) => MISSING.to_owned(),
+        };
+        let behind = match (index, ranking.lead(entry)) {
+            (0, _) | (_, None) => MISSING.to_owned(),
+            (_, Some((ratio, Some((low, high))))) => format!("× {} ({} … {})", number(ratio), number(low), number(high)),
+            (_, Some((ratio, None))) => format!("× {}", number(ratio)),
+        };
+        [
+            ranking.place(index).to_string(),
+            entry.engine.clone(),
+            entry.at.clone(),
+            number(entry.estimate.value),
+            interval,
+            behind,
+        ]
+    };
+    RankingView {
+        purpose: ranking.purpose.name(),
+        work: ranking.work.clone(),
+        metric: ranking.metric,
+        unit: ranking.unit,
+        better: if ranking.less { "less is better" } else { "more is better" },
+        rows: ranking.entries.iter().enumerate().map(row).collect(),
+    }
+}
+
+fn machine(info: &RunInfo) -> Vec<(String, String)> {
+    let host = &info.host;
+    let show = |value: &Option<String>| value.as_deref().map_or(MISSING.to_owned(), one_line);
+    let mut rows = vec![
+        ("run", one_line(&info.run_id)),
+        ("processor", show(&host.cpu_model)),
+        ("cores", host.cores.map_or(MISSING.to_owned(), |n| n.to_string())),
+        ("memory", host.memory_bytes.map_or(MISSING.to_owned(), gib)),
+        ("system", format!("{}, kernel {}", show(&host.os), show(&host.kernel))),
+        ("frequency governor", show(&host.governor)),
+        (
+            "load average at the start",
+            host.load_average.map_or(MISSING.to_owned(), |[one, five, fifteen]| format!("{one} · {five} · {fifteen}")),
+        ),
+    ];
+    let hardware = &info.hardware;
+    for gpu in &hardware.gpus {
+        let driver = gpu.driver.as_deref().unwrap_or(MISSING);
+        rows.push(("GPU", format!("{} ({}), driver {}", one_line(&gpu.name), one_line(&gpu.uuid), one_line(driver))));
+    }
+    if let Some(reason) = &hardware.gpu_null_reason {
+        rows.push(("no GPU", one_line(reason)));
+    }
+    rows.extend(hardware.ceilings.iter().map(|ceilings| ("measured ceilings", hardware::ceilings_text(ceilings))));
+    rows.extend(hardware.ceilings_null_reasons.iter().map(|reason| ("no ceilings", one_line(reason))));
+    rows.push(("tacho", format!("{} ({}), {}", info.tacho.version, info.tacho.git_commit, info.tacho.rustc)));
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn tables(info: &RunInfo, records: &[PointRecord]) -> Vec<TableView> {
+    if records.is_empty() {
+        return Vec::new();
+    }
+    let mut trials = "Trials: timed trials for throughput + step-loop trials for latency.".to_owned();
+    if records.iter().any(|record| record.point.load.method() == Method::Steps) {
+        trials.push_str(" In closed loops one number: the same trials give both.");
+    }
+    let mut all = vec![
+        table("figures", "Figures", trials, rows(records)),
+        table("more", "Further figures", "All of them, with every percentile, are in summary.csv.", more_rows(records)),
+    ];
+    if hardware::known(records) {
+        let period = match info.hardware.telemetry_period_ms {
+            Some(period) => format!("Sampled every {} ms while timed trials ran; medians over the throughput trials.", number(period)),
+            None => "Telemetry was off.".to_owned(),
+        };
+        all.push(table("machine-did", "What the machine did", period, hardware::telemetry_rows(records)));
+        let says = "Shares of the trial’s time; docs/roofline.md says what they mean.";
+        let mut limits = table("limits", "How far from its limits", says, hardware::limit_rows(records));
+        limits.after = hardware::missing(records);
+        all.push(limits);
+    }
+    all
+}
+
+fn engine(label: &str, record: &EngineRecord) -> EngineView {
+    let info = &record.info;
+    let (name, asked) = without_options(label, record);
+    let optional = |value: Option<String>| value.map_or(MISSING.to_owned(), |value| one_line(&value));
+    let options = |options: &crate::engine::Options| {
+        clean(&options.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>())
+    };
+    let (tensor, pipeline) = info.parallelism;
+    let mut facts = vec![
+        ("version", one_line(&info.version)),
+        ("boundary", info.boundary.as_str().to_owned()),
+        ("scheduler", info.scheduler.as_str().to_owned()),
+        ("device", one_line(&info.device)),
+        ("compile mode", optional(info.compile_mode.clone())),
+        ("parallelism", format!("{tensor} tensor × {pipeline} pipeline")),
+        ("model", one_line(&info.model.name)),
+        ("weights", optional(info.model.weights_dtype.clone())),
+        ("model digest", optional(record.model_digest.clone())),
+        ("KV-cache capacity", optional(info.kv_capacity_tokens.map(|tokens| format!("{tokens} tokens")))),
+        ("sequences at once", optional(info.max_seqs.map(|n| n.to_string()))),
+        ("loaded in", seconds(record.load_ns)),
+    ];
+    if let Some(double) = &info.double {
+        facts.insert(0, ("SIMULATED", one_line(double)));
+    }
+    EngineView {
+        name: one_line(&name),
+        facts,
+        asked: clean(&asked),
+        effective: options(&info.effective),
+        observed: options(&info.observed),
+    }
+}
+
+fn reproduce(info: &RunInfo) -> String {
+    let mut lines = Vec::new();
+    if info.tacho.git_commit != "unknown" {
+        lines.push(format!("git checkout {}", shell(info.tacho.git_commit.trim_end_matches("-dirty"))));
+    }
+    lines.push(info.command.iter().map(|argument| shell(argument)).collect::<Vec<_>>().join(" "));
+    clean(&lines)
+}
