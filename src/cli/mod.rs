@@ -12,6 +12,7 @@ mod lists;
 mod model;
 mod model_args;
 mod progress;
+mod report;
 mod run;
 
 use std::process::ExitCode;
@@ -49,7 +50,8 @@ pub fn main() -> ExitCode {
             EngineAction::Remove { id, variant } => cells::remove(&id, variant.as_deref()),
         },
         Command::Model { action } => model::model(action),
-        Command::Report { dir, json } => run::report(&dir, json == Some(true)),
+        Command::Show { dir } => report::show(&dir),
+        Command::Report { dir, json } => report::report(&dir, json == Some(true)),
         Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

@@ -112,7 +112,7 @@ fn refuse_beside_resume(matches: &ArgMatches) -> Result<(), Failure> {
     }
 }
 
-fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
+pub(super) fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
     let outputs = &report.outputs;
     let mut out = io::stdout().lock();
     if json {
@@ -123,6 +123,7 @@ fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
         let answer = serde_json::json!({
             "run_directory": outputs.dir,
             "report": outputs.report,
+            "page": outputs.page,
             "interrupted": report.interrupted,
             "failed_points": report.failed(),
             "summary": summary,
@@ -132,9 +133,10 @@ fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
     }
     writeln!(out, "{}", report::terminal_table(&report.records))?;
     writeln!(out, "run directory: {}", outputs.dir.display())?;
-    writeln!(out, "report:        {}", outputs.report.display())?;
-    for chart in &outputs.charts {
-        writeln!(out, "chart:         {}", chart.display())?;
+    writeln!(out, "report:        {}", outputs.page.display())?;
+    writeln!(out, "as text:       {}", outputs.report.display())?;
+    if let Some(folder) = outputs.charts.first().and_then(|chart| chart.parent()) {
+        writeln!(out, "charts:        {} ({} files)", folder.display(), outputs.charts.len())?;
     }
     Ok(())
 }
@@ -150,17 +152,6 @@ fn code(report: &RunReport) -> u8 {
     } else {
         exit::POINTS_FAILED
     }
-}
-
-/// `tacho report`: makes the outputs of a run anew from its journal.
-pub fn report(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
-    let (run, found) = RunDir::reopen(dir)?;
-    for note in &found.notes {
-        eprintln!("note: {note}");
-    }
-    let outputs = run.finish(&found.records)?;
-    show(&RunReport { records: found.records, outputs, interrupted: false }, json)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 impl From<ResultsError> for Failure {

@@ -6,7 +6,7 @@ use super::{
 use crate::{
     cell::protocol::{Load, Method},
     metrics::{MedianInterval, median, median_interval, stopping::CONFIDENCE},
-    results::{PointRecord, Summary, TrialRecord},
+    results::{PointRecord, TrialRecord},
 };
 
 /// What an engine may be wanted for.
@@ -167,13 +167,21 @@ impl Ranking {
                 let lead = self.entries.get(1).and_then(|second| {
                     let (ratio, interval) = self.lead(second)?;
                     let (low, high) = interval?;
-                    Some(format!(" {} times as good as {} ({} … {}).", number(ratio), second.engine, number(low), number(high)))
+                    let ratio = format!("{} times ({} … {})", number(ratio), number(low), number(high));
+                    Some(match self.less {
+                        true => format!(" {} needs {ratio} as much.", second.engine),
+                        false => format!(" That is {ratio} {}.", second.engine),
+                    })
                 });
                 format!("{}.{}", figure(first), lead.unwrap_or_default())
             }
             Sureness::Ambiguous => {
-                let all: Vec<String> =
-                    self.entries.iter().take(self.candidates()).map(|e| format!("{}: {}", e.engine, figure(e))).collect();
+                let all: Vec<String> = self
+                    .entries
+                    .iter()
+                    .take(self.candidates())
+                    .map(|e| format!("{}: {}", e.engine, figure(e)))
+                    .collect();
                 format!("Their intervals overlap, so this run does not tell which is better. {}.", all.join("; "))
             }
             Sureness::Unknown => {
@@ -257,11 +265,7 @@ fn values(record: &PointRecord, of: impl Fn(&TrialRecord) -> Option<f64>) -> Vec
     record.counted(record.point.load.method()).filter_map(of).collect()
 }
 
-fn best(
-    points: &[&PointRecord],
-    less: bool,
-    of: impl Fn(&TrialRecord) -> Option<f64>,
-) -> Option<(String, Estimate)> {
+fn best(points: &[&PointRecord], less: bool, of: impl Fn(&TrialRecord) -> Option<f64>) -> Option<(String, Estimate)> {
     let all = points.iter().filter_map(|record| Some((Level::of(record).text(), Estimate::of(&values(record, &of))?)));
     let better = |a: &(String, Estimate), b: &(String, Estimate)| {
         let order = a.1.value.total_cmp(&b.1.value);
@@ -358,10 +362,19 @@ mod tests {
         let throughput = ranking(&advice, Use::Throughput);
         assert_eq!((throughput.sureness(), throughput.entries[0].engine.as_str()), (Sureness::Clear, "a"));
         assert_eq!((throughput.place(0), throughput.place(1)), (1, 2));
-        assert!(throughput.sentence().starts_with("500.0 output tokens/s (95 % interval 497.5 … 502.5), batch 8. 2.000 times as good as b (1.980 … 2.020)."), "{}", throughput.sentence());
+        assert!(
+            throughput.sentence().starts_with(
+                "500.0 output tokens/s (95 % interval 497.5 … 502.5), batch 8. That is 2.000 times (1.980 … 2.020) b."
+            ),
+            "{}",
+            throughput.sentence()
+        );
         // 64 requests of 64 tokens one by one: 4096 tokens / 120 tokens/s / 64 requests.
         let latency = ranking(&advice, Use::Latency);
-        assert_eq!((latency.entries[0].engine.as_str(), latency.metric), ("b", "time of a whole request, one at a time"));
+        assert_eq!(
+            (latency.entries[0].engine.as_str(), latency.metric),
+            ("b", "time of a whole request, one at a time")
+        );
         assert!((latency.entries[0].estimate.value - 64.0 / 120.0 * 1000.0).abs() < 0.01);
         let mixed = ranking(&advice, Use::Mixed);
         assert!((mixed.entries[0].estimate.value - 50_000_f64.sqrt()).abs() < 1e-6, "{mixed:?}");

@@ -6,7 +6,7 @@ use super::{
     doubts::{self, Doubt},
     hardware,
     rows::{Rows, more_rows, rows},
-    text::{MISSING, code_block, escape, gib, number, seconds, shell},
+    text::{MISSING, code_block, escape, gib, seconds, shell},
 };
 use crate::{
     cell::protocol::Method,

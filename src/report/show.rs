@@ -57,7 +57,8 @@ fn bars(text: &mut String, chart: &Chart) {
         for dot in &series.dots {
             let share = if top > 0.0 { dot.y / top } else { 0.0 };
             let name = shorten(&format!("{} {}", short(&chart.x.label), number_of(dot.x)), NAME);
-            let interval = dot.interval.map_or(String::new(), |(low, high)| format!("  {} … {}", number(low), number(high)));
+            let interval =
+                dot.interval.map_or(String::new(), |(low, high)| format!("  {} … {}", number(low), number(high)));
             let doubt = if dot.unusable { "  NOT USABLE" } else { "" };
             let _ = writeln!(text, "    {name:<NAME$} {:<32} {}{interval}{doubt}", bar(share), number(dot.y));
         }

@@ -134,7 +134,9 @@ fn figure_names() -> Vec<String> {
     for metric in METRICS {
         match metric.value {
             Value::Rate(_) => names.push(metric.name.to_owned()),
-            Value::Latency(_) => names.extend(FEW.iter().map(|suffix| format!("{}_{suffix}_{}", metric.name, metric.unit))),
+            Value::Latency(_) => {
+                names.extend(FEW.iter().map(|suffix| format!("{}_{suffix}_{}", metric.name, metric.unit)))
+            }
         }
     }
     let more = ["output_token_throughput_low", "output_token_throughput_high", "energy_per_token_j", "mfu", "mbu"];
@@ -166,8 +168,22 @@ fn figures(record: &PointRecord) -> Vec<String> {
 }
 
 fn ranking_text(path: &Path, info: &RunInfo, advice: &Advice) -> Result<Vec<u8>, ResultsError> {
-    let header =
-        ["run_id", "use", "work", "place", "engine", "at", "metric", "unit", "better", "value", "low", "high", "verdict", "null_reason"];
+    let header = [
+        "run_id",
+        "use",
+        "work",
+        "place",
+        "engine",
+        "at",
+        "metric",
+        "unit",
+        "better",
+        "value",
+        "low",
+        "high",
+        "verdict",
+        "null_reason",
+    ];
     let mut rows = Vec::new();
     for ranking in &advice.rankings {
         for (index, entry) in ranking.entries.iter().enumerate() {
@@ -206,7 +222,6 @@ fn text(path: &Path, header: &[String], rows: &[Vec<String>]) -> Result<Vec<u8>,
     write(&mut writer).map_err(|error| broken(path, &error.to_string()))?;
     writer.into_inner().map_err(|error| broken(path, &error.to_string()))
 }
-
 
 #[cfg(test)]
 mod tests {

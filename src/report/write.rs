@@ -26,7 +26,8 @@ pub fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Writ
     let drawn = charts::of(dir, records);
     let advice = advice::of(records);
     let page = dir.join("report.html");
-    let text = html::page(info, records, &advice, &drawn).map_err(|why| ResultsError::Chart { path: page.clone(), why })?;
+    let text =
+        html::page(info, records, &advice, &drawn).map_err(|why| ResultsError::Chart { path: page.clone(), why })?;
     replace(&page, text.as_bytes())?;
     let report = dir.join("report.md");
     replace(&report, markdown(info, records).as_bytes())?;

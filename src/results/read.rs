@@ -1,7 +1,7 @@
 //! Reads a run directory without writing to it: what reports and tables for people are made from.
 use std::{collections::BTreeMap, fs, path::Path};
 
-use super::{PointRecord, ResultsError, RunInfo, journal::Entry, run_dir};
+use super::{PartRows, PointRecord, ResultsError, RunInfo, journal::Entry, run_dir};
 
 /// A run as its directory tells it.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct ReadRun {
     pub records: Vec<PointRecord>,
     /// What could not be read, for a person.
     pub notes: Vec<String>,
+    /// What each point's parts of the streamed tables hold.
+    pub(super) rows: BTreeMap<u32, PartRows>,
 }
 
 impl ReadRun {
@@ -33,11 +35,13 @@ impl ReadRun {
             Err(error) => return Err(ResultsError::io(&path, "read")(error)),
         };
         let mut records = BTreeMap::new();
+        let mut rows = BTreeMap::new();
         let mut notes = Vec::new();
         let lines = bytes.split_inclusive(|byte| *byte == b'\n');
         for (number, line) in (1..).zip(lines).filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace)) {
             match serde_json::from_slice::<Entry>(line) {
                 Ok(entry) => {
+                    rows.insert(entry.record.point.number, entry.rows);
                     records.insert(entry.record.point.number, entry.record);
                 }
                 Err(_) if line.last() != Some(&b'\n') => {
@@ -46,6 +50,6 @@ impl ReadRun {
                 Err(error) => notes.push(format!("line {number} of the journal is not readable and left out: {error}")),
             }
         }
-        Ok(Self { info, records: records.into_values().collect(), notes })
+        Ok(Self { info, records: records.into_values().collect(), notes, rows })
     }
 }

@@ -94,8 +94,6 @@ fn draw(root: &Area<'_>, chart: &Chart, notes: &[String]) -> Drawn {
     for (index, series) in chart.series.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
         let line = || series.dots.iter().filter(|dot| !dot.unusable).map(|dot| (dot.x, dot.y));
-        // In pixels, so that caps and marks have one size whatever the axes.
-        let at = |dot: &Dot, y: f64| context.backend_coord(&(dot.x, y));
         match series.mark {
             // A line through a figure that says nothing would draw a shape that nobody measured.
             Mark::Joined | Mark::Line => {
@@ -126,6 +124,8 @@ fn draw(root: &Area<'_>, chart: &Chart, notes: &[String]) -> Drawn {
             Mark::Dots => {}
         }
         if matches!(series.mark, Mark::Joined | Mark::Dots) {
+            // In pixels, so that caps and marks have one size whatever the axes.
+            let at = |dot: &Dot, y: f64| context.backend_coord(&(dot.x, y));
             for dot in &series.dots {
                 whisker(root, dot, |y| at(dot, y), colour)?;
                 mark(root, index, at(dot, dot.y), colour)?;

@@ -187,12 +187,16 @@ pub(super) fn split(records: &[PointRecord]) -> Option<Chart> {
         id: "host-device".to_owned(),
         title: "Where the time went, host and device".to_owned(),
         subtitle: subtitle(&points),
-        reading: "Idle is the host's doing: scheduling, sampling, copying between launches. The rest ran on the device."
-            .to_owned(),
+        reading:
+            "Idle is the host's doing: scheduling, sampling, copying between launches. The rest ran on the device."
+                .to_owned(),
         x: AxisSpec { categories: points.iter().map(name).collect(), ..AxisSpec::linear("point") },
         y: AxisSpec::linear("% of the trial"),
         series: series.into(),
-        notes: vec!["Busy time from kernel traces of trials of their own; medians, so that a bar may miss 100 % slightly.".to_owned()],
+        notes: vec![
+            "Busy time from kernel traces of trials of their own; medians, so that a bar may miss 100 % slightly."
+                .to_owned(),
+        ],
     })
 }
 
@@ -213,7 +217,10 @@ pub(super) fn steps(dir: &Path, records: &[PointRecord]) -> (Option<Chart>, Vec<
             Ok(steps) => {
                 let size = steps.len().div_ceil(STEPS).max(1);
                 if size > 1 {
-                    notes.push(format!("Every {size} steps of point {} are shown as their median.", record.point.number));
+                    notes.push(format!(
+                        "Every {size} steps of point {} are shown as their median.",
+                        record.point.number
+                    ));
                 }
                 let line = |of: fn(&(u64, u64)) -> u64| -> Vec<Dot> {
                     let middle = |(index, chunk): (usize, &[(u64, u64)])| {
@@ -224,7 +231,8 @@ pub(super) fn steps(dir: &Path, records: &[PointRecord]) -> (Option<Chart>, Vec<
                 };
                 let name = point_name(record);
                 let made = [("step", line(|s| s.0)), ("device busy", line(|s| s.1))];
-                let named = |(what, dots)| Series { label: shorten(&format!("{what} · {name}"), 90), mark: Mark::Line, dots };
+                let named =
+                    |(what, dots)| Series { label: shorten(&format!("{what} · {name}"), 90), mark: Mark::Line, dots };
                 series.extend(made.map(named));
             }
             Err(error) => errors.push(error),

@@ -53,7 +53,8 @@ pub(super) fn pareto(records: &[PointRecord]) -> Option<Chart> {
         push(&mut series, line_name(record, works), Mark::Joined, dot);
     }
     sort(&mut series);
-    let mut notes = vec!["Whiskers: 95 % interval of the throughput; latencies are medians over step-loop trials.".to_owned()];
+    let mut notes =
+        vec!["Whiskers: 95 % interval of the throughput; latencies are medians over step-loop trials.".to_owned()];
     if missing > 0 {
         notes.push(format!("{missing} points have no latency and are not here."));
     }
@@ -61,9 +62,10 @@ pub(super) fn pareto(records: &[PointRecord]) -> Option<Chart> {
         id: "pareto".to_owned(),
         title: "Throughput and latency".to_owned(),
         subtitle: subtitle(&all),
-        reading: "Up is more tokens a second for all, left is a faster answer for each. A mark with another one above and \
+        reading:
+            "Up is more tokens a second for all, left is a faster answer for each. A mark with another one above and \
                   to the left of it is beaten in both."
-            .to_owned(),
+                .to_owned(),
         x: if spans(&series) { AxisSpec::log(latency.0) } else { AxisSpec::linear(latency.0) },
         y: AxisSpec::linear("output tokens/s"),
         series,
@@ -126,13 +128,19 @@ fn distribution(records: &[PointRecord], id: &str, title: &str, what: &str, foun
         total += histogram.count();
         let curve = histogram.cumulative(CURVE_POINTS);
         zeros = curve.iter().filter(|(ms, _)| *ms <= 0.0).map(|(_, share)| *share).fold(zeros, f64::max);
-        // Logarithmic axes have no 0; where it matters, the curve begins above the floor and a note says so.
-        let visible = curve.into_iter().filter(|(ms, _)| *ms > 0.0);
-        let dots = visible.map(|(ms, share)| Dot::at(ms, share * 100.0)).collect();
+        // Logarithmic axes have no 0: where it matters, the curve begins above the floor and a note says so.
+        let mut below = 0.0;
+        let mut dots = Vec::new();
+        for (ms, share) in curve {
+            if ms > 0.0 {
+                dots.extend([Dot::at(ms, below), Dot::at(ms, share * 100.0)]);
+            }
+            below = share * 100.0;
+        }
         series.push(Series { label: point_name(record), mark: Mark::Line, dots });
     }
     let mut notes = vec![format!(
-        "From {total} {what}, counted in bins within 0.8 % of each value; a curve has at most about {CURVE_POINTS} points."
+        "From {total} {what}, counted in bins within 0.8 % of each value; a curve has at most about {CURVE_POINTS} steps."
     )];
     if zeros > 0.0 {
         notes.push(format!(
@@ -151,9 +159,10 @@ fn distribution(records: &[PointRecord], id: &str, title: &str, what: &str, foun
         id: format!("{id}-distribution"),
         title: format!("{title}: distribution"),
         subtitle: subtitle(&all),
-        reading: "How many of all were at most so long. A steep curve is steady; where it crosses 50 % is the median, at \
+        reading:
+            "How many of all were at most so long. A steep curve is steady; where it crosses 50 % is the median, at \
                   99 % the p99."
-            .to_owned(),
+                .to_owned(),
         x: AxisSpec::log("ms"),
         y: AxisSpec::linear("% at most so long"),
         series,

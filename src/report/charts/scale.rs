@@ -20,7 +20,8 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// A horizontal axis: labels at the values that were measured where these are few, else at round numbers.
+    /// A horizontal axis: labels at the values that were measured where these are few whole numbers (batches, lengths),
+    /// else at round ones.
     pub(super) fn measured(axis: &AxisSpec, values: impl Iterator<Item = f64>) -> Self {
         if !axis.categories.is_empty() {
             let last = axis.categories.len().saturating_sub(1) as f64;
@@ -39,7 +40,7 @@ impl Scale {
         };
         let (low, high) = (place(first) - margin, place(last) + margin);
         let mut made = Self { low, high, log: axis.log, ticks: Vec::new(), names: Vec::new() };
-        if values.len() > 2 * TICKS {
+        if values.len() > 2 * TICKS || values.iter().any(|value| value.fract() != 0.0) {
             made.ticks = made.round_ticks();
         } else {
             // Of those too close together, the earlier.

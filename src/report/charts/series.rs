@@ -121,9 +121,10 @@ pub(super) fn scaling(records: &[PointRecord]) -> Option<Chart> {
         id: "scaling".to_owned(),
         title: "Scaling efficiency".to_owned(),
         subtitle: subtitle(&refs),
-        reading: "100 % would be as many tokens a second for each request as at the smallest load. Where a line falls, \
+        reading:
+            "100 % would be as many tokens a second for each request as at the smallest load. Where a line falls, \
                   requests wait for each other."
-            .to_owned(),
+                .to_owned(),
         x: if spans(&series) { AxisSpec::log(level) } else { AxisSpec::linear(level) },
         y: AxisSpec::linear("% of throughput per request at the smallest load"),
         notes: vec!["Ratios of medians; their intervals are those of the throughput chart.".to_owned()],
@@ -172,11 +173,13 @@ pub(super) fn differences(records: &[PointRecord]) -> Option<Chart> {
         return None;
     }
     let log = spans(&series);
-    series.push(Series {
+    let line = Series {
         label: format!("{reference} (the reference)"),
         mark: Mark::Limit,
         dots: vec![Dot::at(low, 1.0), Dot::at(if low == high { high + 1.0 } else { high }, 1.0)],
-    });
+    };
+    // First, so that every engine has the colour that it has in the other charts.
+    series.insert(0, line);
     let label = refs.first().map(|record| Level::of(record).name).unwrap_or_default();
     let notes = match coverage {
         Some(coverage) => vec![format!(
@@ -190,9 +193,10 @@ pub(super) fn differences(records: &[PointRecord]) -> Option<Chart> {
         id: "differences".to_owned(),
         title: format!("Throughput relative to {reference}"),
         subtitle: subtitle(&refs),
-        reading: "Above 1 is faster than the reference. A whisker that crosses 1 means that this run does not tell which \
+        reading:
+            "Above 1 is faster than the reference. A whisker that crosses 1 means that this run does not tell which \
                   is faster."
-            .to_owned(),
+                .to_owned(),
         x: if log { AxisSpec::log(label) } else { AxisSpec::linear(label) },
         y: AxisSpec::linear(format!("throughput / that of {reference}")),
         notes,
@@ -399,7 +403,7 @@ mod tests {
         }
         let chart = differences(&records).unwrap();
         assert_eq!(chart.title, "Throughput relative to vllm");
-        let line = &chart.series[0];
+        let line = &chart.series[1];
         assert!(line.label.starts_with("llama.cpp") && line.dots.len() == 6, "{:?}", chart.series);
         for dot in &line.dots {
             let (low, high) = dot.interval.unwrap();

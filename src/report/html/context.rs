@@ -7,7 +7,7 @@ use crate::{
     metrics::definitions::{METRICS, PERCENTILES},
     report::{
         advice::{Advice, Ranking, Sureness, Use},
-        charts::Charts,
+        charts::{Chart, Charts},
         doubts, hardware,
         joined::{self, Section},
         markdown::without_options,
@@ -34,6 +34,7 @@ pub(super) struct Page {
     doubts: Vec<DoubtView>,
     grave: usize,
     no_doubts: &'static str,
+    charts: Vec<ChartView>,
     missing: Vec<String>,
     machine: Vec<(String, String)>,
     tables: Vec<TableView>,
@@ -66,6 +67,23 @@ struct CardLine {
     sureness: &'static str,
     class: &'static str,
     sentence: String,
+}
+
+/// A chart's words; its data lie elsewhere on the page.
+#[derive(Serialize)]
+struct ChartView {
+    id: String,
+    title: String,
+    subtitle: String,
+    reading: String,
+    notes: Vec<String>,
+}
+
+impl ChartView {
+    fn of(chart: &Chart) -> Self {
+        let Chart { id, title, subtitle, reading, notes, .. } = chart.clone();
+        Self { id, title, subtitle, reading, notes }
+    }
 }
 
 #[derive(Serialize)]
@@ -149,6 +167,7 @@ impl Page {
                 .map(|doubt| DoubtView { lead: doubt.lead, text: doubt.text, lines: clean(&doubt.lines) })
                 .collect(),
             no_doubts: doubts::NONE,
+            charts: charts.charts.iter().map(ChartView::of).collect(),
             missing: charts.missing.clone(),
             machine: machine(info),
             tables: tables(info, records),
@@ -194,16 +213,25 @@ fn facts(info: &RunInfo, records: &[PointRecord]) -> Vec<(String, String)> {
     let work = distinct(&all, |record| {
         format!("{} tokens in, {} out", record.point.workload.input, record.point.workload.output)
     });
-    let shown = if work.len() > 4 { format!("{} and {} more", work[..4].join("; "), work.len() - 4) } else { work.join("; ") };
+    let shown =
+        if work.len() > 4 { format!("{} and {} more", work[..4].join("; "), work.len() - 4) } else { work.join("; ") };
     vec![
-        ("engines".to_owned(), list(&|e| {
-            let double = if e.double.is_some() { ", SIMULATED" } else { "" };
-            Some(format!("{} {} ({}{double})", e.engine, e.version, e.boundary.as_str()))
-        })),
-        ("model".to_owned(), list(&|e| Some(match &e.model.weights_dtype {
-            Some(dtype) => format!("{} ({dtype})", e.model.name),
-            None => e.model.name.clone(),
-        }))),
+        (
+            "engines".to_owned(),
+            list(&|e| {
+                let double = if e.double.is_some() { ", SIMULATED" } else { "" };
+                Some(format!("{} {} ({}{double})", e.engine, e.version, e.boundary.as_str()))
+            }),
+        ),
+        (
+            "model".to_owned(),
+            list(&|e| {
+                Some(match &e.model.weights_dtype {
+                    Some(dtype) => format!("{} ({dtype})", e.model.name),
+                    None => e.model.name.clone(),
+                })
+            }),
+        ),
         ("on".to_owned(), list(&|e| Some(e.device.clone()))),
         ("work".to_owned(), shown),
         ("started".to_owned(), one_line(&info.started_at)),
@@ -229,14 +257,48 @@ fn headline(advice: &Advice, records: &[PointRecord]) -> String {
             advice.rankings[0].entries.first().map_or("", |entry| entry.engine.as_str())
         );
     };
-    let clear = compared.iter().filter(|ranking| ranking.sureness() == Sureness::Clear).count();
-    if clear == compared.len() && compared.iter().all(|r| r.entries.first().is_some_and(|e| e.engine == first.engine)) {
-        return format!("{} leads in everything that was compared, and its intervals are apart from the others’.", first.engine);
+    let clear: Vec<&&Ranking> = compared.iter().filter(|ranking| ranking.sureness() == Sureness::Clear).collect();
+    let leader = |ranking: &Ranking| ranking.entries.first().map_or(String::new(), |entry| entry.engine.clone());
+    if clear.len() == compared.len() && compared.iter().all(|ranking| leader(ranking) == first.engine) {
+        return format!("{} for everything that was compared: its intervals are apart from all others’.", first.engine);
     }
-    match (clear, compared.len()) {
-        (0, _) => "No use has a clear winner: intervals overlap or are missing.".to_owned(),
-        (clear, all) if clear == all => "It depends on the use, and each has a clear winner.".to_owned(),
-        (clear, all) => format!("{clear} of {all} comparisons have a clear winner; the others this run does not tell."),
+    // Engine after engine with its uses, where there is one kind of work; else a count says enough.
+    let works = compared.iter().map(|ranking| ranking.work.as_str()).collect::<std::collections::BTreeSet<_>>().len();
+    if clear.is_empty() {
+        return "No use has a clear winner: intervals overlap or are missing.".to_owned();
+    }
+    if works > 1 {
+        return format!(
+            "{} of {} comparisons have a clear winner{}.",
+            clear.len(),
+            compared.len(),
+            if clear.len() < compared.len() { "; the others this run does not tell" } else { ", not always the same" }
+        );
+    }
+    let mut winners: Vec<(String, Vec<&str>)> = Vec::new();
+    for ranking in &clear {
+        let engine = leader(ranking);
+        match winners.iter_mut().find(|(known, _)| *known == engine) {
+            Some((_, uses)) => uses.push(ranking.purpose.name()),
+            None => winners.push((engine, vec![ranking.purpose.name()])),
+        }
+    }
+    let said: Vec<String> = winners.iter().map(|(engine, uses)| format!("{engine} for {}", and(uses))).collect();
+    let open: Vec<&str> = compared
+        .iter()
+        .filter(|ranking| ranking.sureness() != Sureness::Clear)
+        .map(|ranking| ranking.purpose.name())
+        .collect();
+    let rest = if open.is_empty() { String::new() } else { format!(" For {} this run does not tell.", and(&open)) };
+    format!("{}.{rest}", said.join("; "))
+}
+
+/// `a, b and c`.
+fn and(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
 }
 
@@ -279,7 +341,9 @@ fn ranking(ranking: &Ranking) -> RankingView {
         };
         let behind = match (index, ranking.lead(entry)) {
             (0, _) | (_, None) => MISSING.to_owned(),
-            (_, Some((ratio, Some((low, high))))) => format!("× {} ({} … {})", number(ratio), number(low), number(high)),
+            (_, Some((ratio, Some((low, high))))) => {
+                format!("× {} ({} … {})", number(ratio), number(low), number(high))
+            }
             (_, Some((ratio, None))) => format!("× {}", number(ratio)),
         };
         [
@@ -344,7 +408,10 @@ fn tables(info: &RunInfo, records: &[PointRecord]) -> Vec<TableView> {
     ];
     if hardware::known(records) {
         let period = match info.hardware.telemetry_period_ms {
-            Some(period) => format!("Sampled every {} ms while timed trials ran; medians over the throughput trials.", number(period)),
+            Some(period) => format!(
+                "Sampled every {} ms while timed trials ran; medians over the throughput trials.",
+                number(period)
+            ),
             None => "Telemetry was off.".to_owned(),
         };
         all.push(table("machine-did", "What the machine did", period, hardware::telemetry_rows(records)));

@@ -3,7 +3,8 @@
 
 mod context;
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
+use serde::Serialize;
 
 use super::{advice::Advice, charts::Charts};
 use crate::results::{PointRecord, RunInfo};
@@ -26,18 +27,26 @@ pub(super) fn page(
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     // Names, prompts and the last lines of a log come from outside: all text is escaped, whatever its name.
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    let rendered = environment.add_template("page", PAGE).and_then(|()| {
-        let values = context::Page::of(info, records, advice, charts);
+    let values = context::Page::of(info, records, advice, charts);
+    let data = script_json(&charts.charts).map_err(|error| format!("the charts' data: {error}"))?;
+    let rendered = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().and_then(|syntax| {
+        environment.set_syntax(syntax);
+        environment.add_template("page", PAGE)?;
         environment.get_template("page")?.render(context! {
-            page => values,
-            charts => &charts.charts,
-            style => minijinja::Value::from_safe_string(STYLE.to_owned()),
-            script => minijinja::Value::from_safe_string(SCRIPT.to_owned()),
+            page => Serde(&values),
+            data => Value::from_safe_string(data),
+            style => Value::from_safe_string(STYLE.to_owned()),
+            script => Value::from_safe_string(SCRIPT.to_owned()),
         })
     });
     rendered.map_err(|error| format!("the page's template: {error:#}"))
+}
+
+/// JSON that cannot end the script element it stands in: nothing in it is read as HTML.
+fn script_json(value: &impl Serialize) -> serde_json::Result<String> {
+    let json = serde_json::to_string(value)?;
+    // Outside of texts these characters are not JSON, so that all of them are in texts.
+    Ok(json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@
         make("text", { x: L - 7, y: y + 4, "text-anchor": "end" }, grid, show(t));
       }
       let values = named ? chart.x.categories.map((_, i) => i) : [...new Set(chart.series.filter((s) => s.mark !== "limit").flatMap((s) => s.dots.map((d) => d[0])))].filter((v) => v >= x0 && v <= x1).sort((a, b) => a - b);
-      if (!named && (values.length > 12 || values.length < 2 || zoom)) values = ticks(x0, x1, chart.x.log, 8);
+      if (!named && (values.length > 12 || values.length < 2 || zoom || !values.every(Number.isInteger))) values = ticks(x0, x1, chart.x.log, 8);
       let last = -Infinity;
       for (const t of values) {
         const x = sx(t), label = named ? chart.x.categories[t] : show(t), room = label.length * 6.6 + 10;

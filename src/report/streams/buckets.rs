@@ -95,13 +95,18 @@ impl Filling {
 
 /// The first and the last time of a table; None of an empty one.
 fn span(path: &Path) -> Result<Option<Span>, String> {
-    let parts = for_each(path, &["time_ns"], || None::<Span>, |so_far, group| {
-        for &time in group.column(0).iter().filter(|time| **time != NULL) {
-            let span = so_far.get_or_insert(Span { first: time, last: time });
-            span.first = span.first.min(time);
-            span.last = span.last.max(time);
-        }
-    })?;
+    let parts = for_each(
+        path,
+        &["time_ns"],
+        || None::<Span>,
+        |so_far, group| {
+            for &time in group.column(0).iter().filter(|time| **time != NULL) {
+                let span = so_far.get_or_insert(Span { first: time, last: time });
+                span.first = span.first.min(time);
+                span.last = span.last.max(time);
+            }
+        },
+    )?;
     let join = |a: Span, b: Span| Span { first: a.first.min(b.first), last: a.last.max(b.last) };
     Ok(parts.into_iter().flatten().reduce(join))
 }
@@ -135,9 +140,8 @@ pub(super) fn tracks(path: &Path, by: Option<&str>, names: &[&str]) -> Result<BT
             mine.iter_mut().zip(fillings).for_each(|(mine, other)| mine.add(other));
         }
     }
-    let named = |fillings: Vec<Filling>| {
-        fillings.into_iter().zip(names).map(|(filling, name)| filling.track(name)).collect()
-    };
+    let named =
+        |fillings: Vec<Filling>| fillings.into_iter().zip(names).map(|(filling, name)| filling.track(name)).collect();
     Ok(all.into_iter().map(|(device, fillings)| (device, named(fillings))).collect())
 }
 

@@ -80,9 +80,7 @@ pub(super) fn latencies(dir: &Path, counted: &Counted) -> (Latencies, Vec<String
 impl Latencies {
     fn add(&mut self, other: Self) {
         self.tokens += other.tokens;
-        for (mine, others) in
-            [(&mut self.ttft, other.ttft), (&mut self.itl, other.itl), (&mut self.e2e, other.e2e)]
-        {
+        for (mine, others) in [(&mut self.ttft, other.ttft), (&mut self.itl, other.itl), (&mut self.e2e, other.e2e)] {
             for (point, histogram) in others {
                 mine.entry(point).or_default().add(&histogram);
             }
