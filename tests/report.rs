@@ -144,7 +144,8 @@ fn damaged_directories_give_a_report_or_a_sentence() {
     for word in ["tokens.parquet is missing", "requests.parquet cannot be read", "gpu.parquet is missing"] {
         assert!(without.contains(word), "no '{word}'");
     }
-    let said = damage("newer", &|run| edit(run, "run.json", &|text| text.replacen("\"schema\": 1", "\"schema\": 99", 1)));
+    let said =
+        damage("newer", &|run| edit(run, "run.json", &|text| text.replacen("\"schema\": 1", "\"schema\": 99", 1)));
     assert!(said.contains("results schema 99"), "{said}");
     // As a run from before there were telemetry, traces and notes of a resumption.
     let said = damage("older", &|run| {

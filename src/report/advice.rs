@@ -1,7 +1,7 @@
 //! Which engine for which use, why, and how sure that is: from real engines' finished points alone.
 use super::{
     place::{Level, configuration, distinct, is_comparable, work},
-    text::number,
+    text::{fine, number},
 };
 use crate::{
     cell::protocol::{Load, Method},
@@ -156,10 +156,10 @@ impl Ranking {
         let Some(first) = self.entries.first() else { return String::new() };
         let figure = |entry: &Entry| {
             let interval = match entry.estimate.interval {
-                Some((low, high)) => format!(" (95 % interval {} … {})", number(low), number(high)),
+                Some((low, high)) => format!(" (95 % interval {} … {})", fine(low), fine(high)),
                 None => String::new(),
             };
-            format!("{} {}{interval}, {}", number(entry.estimate.value), self.unit, entry.at)
+            format!("{} {}{interval}, {}", fine(entry.estimate.value), self.unit, entry.at)
         };
         match self.sureness() {
             Sureness::Alone => format!("Only {} was measured: {}.", first.engine, figure(first)),

@@ -2,6 +2,7 @@
 use std::fmt::Write;
 
 use super::{
+    advice,
     charts::THROUGHPUT_SVG,
     doubts::{self, Doubt},
     hardware,
@@ -27,6 +28,7 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     }
     machine(&mut text, info);
     engines(&mut text, info);
+    recommendations(&mut text, records);
     figures(&mut text, records);
     hardware_section(&mut text, info, records);
     caveats(&mut text, info, records);
@@ -110,6 +112,28 @@ pub(super) fn without_options(label: &str, record: &EngineRecord) -> (String, Ve
     let asked: Vec<String> = record.asked.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let name = label.strip_suffix(&asked.join(" ")).unwrap_or(label).trim_end();
     (name.to_owned(), asked)
+}
+
+/// Which engine for what; nothing without an engine to recommend.
+fn recommendations(text: &mut String, records: &[PointRecord]) {
+    let advice = advice::of(records);
+    if advice.rankings.is_empty() {
+        return;
+    }
+    text.push_str("## Which engine for what\n\n");
+    for ranking in &advice.rankings {
+        let leaders: Vec<&str> = ranking.entries.iter().take(ranking.candidates()).map(|e| e.engine.as_str()).collect();
+        let _ = writeln!(
+            text,
+            "- **{}** ({}): {}, {}. {}",
+            ranking.purpose.name(),
+            escape(&ranking.work),
+            escape(&leaders.join(" or ")),
+            ranking.sureness().as_str(),
+            escape(&ranking.sentence()),
+        );
+    }
+    text.push_str("\nCLEAR: the 95 % intervals are apart; AMBIGUOUS: they overlap. docs/report.md says more.\n\n");
 }
 
 fn figures(text: &mut String, records: &[PointRecord]) {

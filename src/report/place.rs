@@ -36,8 +36,7 @@ impl Level {
     }
 }
 
-/// The engine with those of its options that the plan varies, and the boundary and version where engines of one id differ
-/// in nothing else: what a reader chooses between.
+/// The engine with those of its options that the plan varies: what a reader chooses between.
 pub(super) fn configuration(record: &PointRecord) -> String {
     let own = format!("{}.", record.point.engine.id);
     let options = record.point.axes.iter().filter_map(|(name, value)| {

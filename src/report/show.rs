@@ -13,7 +13,7 @@ use crate::results::{PointRecord, RunInfo};
 /// Characters of the longest bar.
 const BAR: f64 = 32.0;
 /// Characters of a name before its bar.
-const NAME: usize = 34;
+const NAME: usize = 20;
 /// Doubts shown; the report has all.
 const DOUBTS: usize = 6;
 

@@ -2,6 +2,7 @@
 //! lie in it as JSON, drawn by the script in `page.js`.
 
 mod context;
+mod details;
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
