@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn scaling_is_relative_to_the_smallest_load() {
         let chart = scaling(&testing::sweep()).unwrap();
-        let dots = &chart.series[2].dots;
+        let dots = &chart.series[1].dots;
         assert!((dots[0].y - 100.0).abs() < 1e-9, "{dots:?}");
         // Of a · b / (1 + 0.08 b): relative to b = 1, 1.08 / (1 + 0.08 b); the noise is the same at every batch.
         assert!((dots[5].y - 100.0 * 1.08 / 3.56).abs() < 1e-6, "{dots:?}");
