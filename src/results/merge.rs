@@ -64,7 +64,8 @@ pub(super) fn check(parts: &Path, point: u32, rows: &PartRows) -> Result<(), Res
 
 /// Whether every whole table is there, has as many rows as its parts, and is younger than they are.
 pub(super) fn is_current(dir: &Path, parts: &Path, rows: &BTreeMap<u32, PartRows>) -> bool {
-    let counts: [(&str, fn(&PartRows) -> u64); 5] = [
+    type Count = (&'static str, fn(&PartRows) -> u64);
+    let counts: [Count; 5] = [
         (RequestRow::NAME, |rows| rows.requests),
         (TokenRow::NAME, |rows| rows.tokens),
         (StepRow::NAME, |rows| rows.steps),
