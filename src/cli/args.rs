@@ -71,7 +71,12 @@ pub enum Command {
         #[command(subcommand)]
         action: ModelAction,
     },
-    /// Make a run's tables, charts and report anew from its journal, and print its table
+    /// Print a run: its table, small charts, which engine for what, what to doubt; writes nothing
+    Show {
+        /// The run directory
+        dir: PathBuf,
+    },
+    /// Make a run's tables, charts and reports (report.html, report.md) anew from its journal, and print its table
     Report {
         /// The run directory
         dir: PathBuf,

@@ -14,6 +14,7 @@ mod lists;
 mod model;
 mod model_args;
 mod progress;
+mod report;
 mod run;
 mod validity_args;
 
@@ -52,12 +53,13 @@ pub fn main() -> ExitCode {
             EngineAction::Remove { id, variant } => cells::remove(&id, variant.as_deref()),
         },
         Command::Model { action } => model::model(action),
-        Command::Report { dir, json } => run::report(&dir, json == Some(true)),
         Command::Certify { dir, strict, json } => certify::certify(&dir, strict, json == Some(true)),
         Command::Doctor(args) => match matches.subcommand_matches("doctor") {
             Some(matches) => doctor::doctor(*args, matches),
             None => Err(exit::Failure::usage("the doctor command has no arguments")),
         },
+        Command::Show { dir } => report::show(&dir),
+        Command::Report { dir, json } => report::report(&dir, json == Some(true)),
         Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

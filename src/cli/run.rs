@@ -114,7 +114,7 @@ fn refuse_beside_resume(matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 /// Prints what a run came to; gives the number of points whose figures are invalid.
-fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usize, Failure> {
+pub(super) fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usize, Failure> {
     let certificates = certify_all(info, &report.records);
     let invalid = certificates.iter().filter(|certificate| !certificate.is_valid()).count();
     let outputs = &report.outputs;
@@ -127,6 +127,7 @@ fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usize, Failure
         let answer = serde_json::json!({
             "run_directory": outputs.dir,
             "report": outputs.report,
+            "page": outputs.page,
             "interrupted": report.interrupted,
             "failed_points": report.failed(),
             "invalid_points": invalid,
@@ -140,9 +141,10 @@ fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usize, Failure
         writeln!(out, "{line}")?;
     }
     writeln!(out, "run directory: {}", outputs.dir.display())?;
-    writeln!(out, "report:        {}", outputs.report.display())?;
-    for chart in &outputs.charts {
-        writeln!(out, "chart:         {}", chart.display())?;
+    writeln!(out, "report:        {}", outputs.page.display())?;
+    writeln!(out, "as text:       {}", outputs.report.display())?;
+    if let Some(folder) = outputs.charts.first().and_then(|chart| chart.parent()) {
+        writeln!(out, "charts:        {} ({} files)", folder.display(), outputs.charts.len())?;
     }
     Ok(invalid)
 }
@@ -158,17 +160,6 @@ fn code(report: &RunReport, refused: bool) -> u8 {
     } else {
         exit::POINTS_FAILED
     }
-}
-
-/// `tacho report`: makes the outputs of a run anew from its journal.
-pub fn report(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
-    let (run, found) = RunDir::reopen(dir)?;
-    for note in &found.notes {
-        eprintln!("note: {note}");
-    }
-    let outputs = run.finish(&found.records)?;
-    show(run.info(), &RunReport { records: found.records, outputs, interrupted: false }, json)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 impl From<ResultsError> for Failure {

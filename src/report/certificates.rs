@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
-    rows::engine_name,
+    rows::{Heading, Rows, engine_name},
     text::{escape, one_line},
 };
 use crate::{
@@ -29,6 +29,29 @@ pub fn invalid_lines(info: &RunInfo, records: &[PointRecord]) -> Vec<String> {
             })
         })
         .collect()
+}
+
+/// The points whose certificate is valid: what may be ranked and compared.
+pub(super) fn believed(info: &RunInfo, records: &[PointRecord]) -> Vec<PointRecord> {
+    let certificates = certify_all(info, records);
+    records.iter().zip(certificates).filter(|(_, it)| it.is_valid()).map(|(record, _)| record.clone()).collect()
+}
+
+/// Each point's certificate as a table: its verdict and its reasons.
+pub(super) fn rows(info: &RunInfo, records: &[PointRecord]) -> Rows {
+    let heading = |text: &str, numeric| Heading { text: text.to_owned(), numeric };
+    let headings =
+        vec![heading("point", true), heading("what", false), heading("certificate", false), heading("why", false)];
+    let row = |(record, certificate): (&PointRecord, &Certificate)| {
+        let why: Vec<String> = certificate.reasons.iter().map(|it| format!("{}: {}", it.code, it.sentence)).collect();
+        vec![
+            record.point.number.to_string(),
+            format!("{} {}", engine_name(record), record.point.label()),
+            if certificate.is_valid() { "valid" } else { "INVALID" }.to_owned(),
+            why.join("; "),
+        ]
+    };
+    Rows { headings, rows: records.iter().zip(&certify_all(info, records)).map(row).collect() }
 }
 
 /// The report's section.

@@ -2,6 +2,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
+    doubts::Doubt,
     rows::{Rows, axis_names, numeric, place, place_headings, words},
     text::{MISSING, escape, gib, number, number_or_missing},
 };
@@ -45,18 +46,19 @@ pub(super) fn devices(text: &mut String, info: &RunInfo) {
         None => text.push_str("Telemetry was off.\n\n"),
     }
     for ceilings in &hardware.ceilings {
-        let _ = writeln!(text, "{}\n", ceilings_line(ceilings));
+        let _ = writeln!(text, "Measured ceilings of {}.\n", escape(&ceilings_text(ceilings)));
     }
 }
 
-fn ceilings_line(ceilings: &Ceilings) -> String {
+/// What a device was measured to do, in plain text.
+pub(super) fn ceilings_text(ceilings: &Ceilings) -> String {
     let read = ceilings.read_bytes_per_s.map(|rate| format!("reads {} GB/s", number(rate / 1e9)));
     let matmul = ceilings
         .matmul_flops_per_s
         .iter()
         .filter_map(|(dtype, rate)| Some(format!("{dtype} {} TFLOP/s", number((*rate)? / 1e12))));
     let all: Vec<String> = read.into_iter().chain(matmul).collect();
-    format!("Measured ceilings of {}: {}.", escape(&ceilings.device.name), all.join(", "))
+    format!("{}: {}", ceilings.device.name, all.join(", "))
 }
 
 /// A column: its heading, and where its text lies.
@@ -160,7 +162,7 @@ fn marked(record: &PointRecord) -> (usize, usize) {
 }
 
 /// Why figures are missing, each reason once with its points.
-pub(super) fn missing(text: &mut String, records: &[PointRecord]) {
+pub(super) fn missing(records: &[PointRecord]) -> Vec<String> {
     let mut reasons: BTreeMap<(&str, String), Vec<u32>> = BTreeMap::new();
     for record in records {
         for trial in &record.trials {
@@ -183,38 +185,36 @@ pub(super) fn missing(text: &mut String, records: &[PointRecord]) {
             }
         }
     }
-    for ((what, reason), points) in reasons {
+    let sentence = |((what, reason), points): ((&str, String), Vec<u32>)| {
         let points: Vec<String> = points.iter().map(ToString::to_string).collect();
         let word = if points.len() == 1 { "point" } else { "points" };
-        let _ = writeln!(text, "- No {what} ({word} {}): {}.", points.join(", "), escape(&reason));
-    }
+        format!("No {what} ({word} {}): {reason}.", points.join(", "))
+    };
+    reasons.into_iter().map(sentence).collect()
 }
 
 /// What to doubt of a point, after its name.
-pub(super) fn caveats(text: &mut String, place: &str, record: &PointRecord) {
+pub(super) fn doubts(place: &str, record: &PointRecord) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
     let summary = Summary::of(record);
     let errors: Vec<&String> = counted(&summary).filter_map(|trial| trial.hardware.roofline.error.as_ref()).collect();
     if let Some(error) = errors.first() {
-        let _ = writeln!(
-            text,
-            "- **{place}: its distance to the limit is wrong** in {} trials: {}.",
-            errors.len(),
-            escape(error)
-        );
+        let lead = format!("{place}: its distance to the limit is wrong");
+        doubts.push(Doubt::grave(lead, format!("in {} trials: {error}.", errors.len())));
     }
     let (marked, superseded) = marked(record);
     if marked > 0 {
         let kinds: Vec<&String> = record.trials.iter().flat_map(|trial| &trial.hardware.marks).collect();
-        let _ = writeln!(
-            text,
-            "- {place}: {marked} {} marked ({}, first); {superseded} of them ran again and count in no figure.",
+        doubts.push(Doubt::mild(format!(
+            "{place}: {marked} {} marked ({}, first); {superseded} of them ran again and count in no figure.",
             if marked == 1 { "trial was" } else { "trials were" },
-            escape(kinds.first().map_or("", |kind| kind.as_str())),
-        );
+            kinds.first().map_or("", |kind| kind.as_str()),
+        )));
     }
     if let Some(load) = summary.hardware(|trial| host(trial)?.other_load).filter(|load| *load > OTHER_LOAD) {
-        let _ = writeln!(text, "- {place}: something else kept {} processors busy meanwhile.", number(load));
+        doubts.push(Doubt::mild(format!("{place}: something else kept {} processors busy meanwhile.", number(load))));
     }
+    doubts
 }
 
 #[cfg(test)]

@@ -2,22 +2,19 @@
 use std::fmt::Write;
 
 use super::{
-    certificates,
+    advice, certificates,
     charts::THROUGHPUT_SVG,
+    doubts::{self, Doubt},
     hardware, kernels,
-    rows::{Rows, engine_name, more_rows, rows, unusable},
-    text::{MISSING, code_block, escape, gib, number, seconds, shell},
+    rows::{Rows, more_rows, rows},
+    text::{MISSING, code_block, escape, gib, seconds, shell},
 };
 use crate::{
     cell::protocol::Method,
-    measure::MAX_DISAGREEMENT,
     metrics::definitions::{METRICS, PERCENTILES},
-    results::{EngineRecord, PointRecord, PointStatus, RunInfo, Summary},
+    results::{EngineRecord, PointRecord, RunInfo},
     validity::{Certificate, certify_all},
 };
-
-/// Fewer trials than this say nothing of how latencies vary between trials.
-const FEW_LATENCY_TRIALS: u64 = 3;
 
 /// The report of a run, finished or not.
 pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
@@ -33,6 +30,7 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     machine(&mut text, info);
     engines(&mut text, info);
     let certificates = certify_all(info, records);
+    recommendations(&mut text, info, records);
     figures(&mut text, records, &certificates);
     certificates::section(&mut text, records, &certificates);
     hardware_section(&mut text, info, records);
@@ -114,10 +112,32 @@ fn engines(text: &mut String, info: &RunInfo) {
 }
 
 /// A configuration's name without its options, and those, one a line.
-fn without_options(label: &str, record: &EngineRecord) -> (String, Vec<String>) {
+pub(super) fn without_options(label: &str, record: &EngineRecord) -> (String, Vec<String>) {
     let asked: Vec<String> = record.asked.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let name = label.strip_suffix(&asked.join(" ")).unwrap_or(label).trim_end();
     (name.to_owned(), asked)
+}
+
+/// Which engine for what; nothing without an engine to recommend.
+fn recommendations(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
+    let advice = advice::of(&certificates::believed(info, records));
+    if advice.rankings.is_empty() {
+        return;
+    }
+    text.push_str("## Which engine for what\n\n");
+    for ranking in &advice.rankings {
+        let leaders: Vec<&str> = ranking.entries.iter().take(ranking.candidates()).map(|e| e.engine.as_str()).collect();
+        let _ = writeln!(
+            text,
+            "- **{}** ({}): {}, {}. {}",
+            ranking.purpose.name(),
+            escape(&ranking.work),
+            escape(&leaders.join(" or ")),
+            ranking.sureness().as_str(),
+            escape(&ranking.sentence()),
+        );
+    }
+    text.push_str("\nCLEAR: the 95 % intervals are apart; AMBIGUOUS: they overlap. docs/report.md says more.\n\n");
 }
 
 fn figures(text: &mut String, records: &[PointRecord], certificates: &[Certificate]) {
@@ -151,7 +171,9 @@ fn hardware_section(text: &mut String, info: &RunInfo, records: &[PointRecord]) 
     text.push_str("\nHow far from its limits (shares of the trial's time; docs/roofline.md says what they mean):\n\n");
     table(text, &hardware::limit_rows(records));
     text.push('\n');
-    hardware::missing(text, records);
+    for reason in hardware::missing(records) {
+        let _ = writeln!(text, "- {}", escape(&reason));
+    }
     text.push('\n');
 }
 
@@ -189,143 +211,22 @@ fn meaning(text: &mut String) {
 
 fn caveats(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
     text.push_str("## What to doubt\n\n");
-    let start = text.len();
-    for record in records {
-        point_caveats(text, record);
-    }
-    few_latency_trials(text, records);
-    if info.tacho.git_commit.ends_with("-dirty") {
-        text.push_str("- This tacho was built from a tree with uncommitted changes.\n");
-    }
-    if let (Some([one, ..]), Some(cores)) = (info.host.load_average, info.host.cores)
-        && one > 0.25 * f64::from(cores)
-    {
-        let _ = writeln!(text, "- The machine was not idle: its load average at the start was {one} on {cores} cores.");
-    }
-    if !info.resumed_at.is_empty() {
-        let _ = writeln!(text, "- The run was resumed at {}.", escape(&info.resumed_at.join(", ")));
-    }
-    for note in &info.resume_notes {
-        let _ = writeln!(text, "- Not as at the start when the run was resumed: {}.", escape(note));
-    }
-    let planned = info.plan.get("points").and_then(|points| points.as_array()).map_or(0, Vec::len);
-    if planned > records.len() {
-        let _ = writeln!(text, "- The run is not complete: {} of {planned} points are here.", records.len());
-    }
-    if text.len() == start {
-        text.push_str(
-            "Nothing that tacho checks: every interval reached its target, every warm-up was steady, nothing failed.\n",
-        );
-    }
-    text.push('\n');
-}
-
-/// One line for all points whose latencies have no spread to speak of.
-fn few_latency_trials(text: &mut String, records: &[PointRecord]) {
-    let few: Vec<String> = records
-        .iter()
-        .filter(|record| (1..FEW_LATENCY_TRIALS).contains(&Summary::of(record).latency_trials))
-        .map(|record| record.point.number.to_string())
-        .collect();
-    if !few.is_empty() {
-        let _ = writeln!(
-            text,
-            "- Latencies of {} {} come from fewer than {FEW_LATENCY_TRIALS} trials: how much they vary from trial to trial \
-             is not known.",
-            if few.len() == 1 { "point" } else { "points" },
-            few.join(", ")
-        );
-    }
-}
-
-fn point_caveats(text: &mut String, record: &PointRecord) {
-    let summary = Summary::of(record);
-    let place = format!("Point {}, {}", record.point.number, escape(&engine_name(record)));
-    if let PointStatus::Failed(failure) = &record.outcome {
-        let _ = writeln!(text, "- **{place} failed:** {}", escape(&failure.reason));
-        if !failure.last_lines.is_empty() {
+    let doubts = doubts::of(info, records);
+    for Doubt { lead, text: says, lines } in &doubts {
+        let lead = if lead.is_empty() { String::new() } else { format!("**{}** ", escape(lead)) };
+        let _ = writeln!(text, "- {lead}{}", escape(says));
+        if !lines.is_empty() {
             let _ = write!(text, "\n  The last lines of its cell:\n\n");
-            for line in code_block(&failure.last_lines).lines() {
+            for line in code_block(lines).lines() {
                 let _ = writeln!(text, "  {line}");
             }
             text.push('\n');
         }
-        return;
     }
-    hardware::caveats(text, &place, record);
-    if !record.warmup_steady {
-        let trials = record.warmup_seconds.len();
-        let _ =
-            writeln!(text, "- {place}: {trials} warm-up trials showed no steady state; its figures may still drift.");
+    if doubts.is_empty() {
+        let _ = writeln!(text, "{}", doubts::NONE);
     }
-    if !summary.reached_target() {
-        let stopped = match record.stopped_by.as_str() {
-            "max_trials" => "the most trials allowed",
-            "max_time" => "the time allowed",
-            other => other,
-        };
-        match summary.throughput.as_ref().map(|throughput| &throughput.interval) {
-            Some(Ok(interval)) if unusable(interval) => {
-                let _ = writeln!(
-                    text,
-                    "- **{place}: its throughput is not usable.** Stopped by {} with an interval from {} to {} tokens/s, as \
-                     wide as the figure. Measure it again on a quieter machine or with more or longer trials.",
-                    escape(stopped),
-                    number(interval.low),
-                    number(interval.high)
-                );
-            }
-            Some(Ok(interval)) => {
-                let width =
-                    interval.relative_half_width().map_or(MISSING.to_owned(), |w| format!("{:.1} %", w * 100.0));
-                let _ = writeln!(
-                    text,
-                    "- {place}: stopped by {} with an interval of {width} either way, wider than the target.",
-                    escape(stopped)
-                );
-            }
-            Some(Err(reason)) => {
-                let _ = writeln!(text, "- {place}: stopped by {}; no interval: {}.", escape(stopped), escape(reason));
-            }
-            None => {
-                let _ = writeln!(text, "- {place}: no timed trial.");
-            }
-        }
-    }
-    if let Some(reason) = summary.latency_null_reason() {
-        let _ = writeln!(text, "- {place}: latencies are missing: {}.", escape(&reason));
-    }
-    clock_caveat(text, &place, record);
-    let flushed = record.trials.iter().filter(|trial| trial.summary.flushes_in_trial > 0).count();
-    if flushed > 0 {
-        let _ = writeln!(text, "- {place}: {flushed} trials were so large that records were sent while they ran.");
-    }
-    let worst = record
-        .trials
-        .iter()
-        .flat_map(|trial| [&trial.figures.ttft, &trial.figures.itl, &trial.figures.tpot, &trial.figures.e2e])
-        .flatten()
-        .fold(0.0_f64, |worst, quantiles| worst.max(quantiles.error));
-    if worst > 0.0 {
-        let _ = writeln!(text, "- {place}: percentiles are from a histogram, within {:.2} % of exact.", worst * 100.0);
-    }
-}
-
-/// Trials whose duration the device's clock does not confirm.
-fn clock_caveat(text: &mut String, place: &str, record: &PointRecord) {
-    let all = record.trials.iter().filter_map(|trial| trial.summary.clock_disagreement()).map(f64::abs);
-    let beyond: Vec<f64> = all.filter(|disagreement| *disagreement > MAX_DISAGREEMENT).collect();
-    if let Some(worst) = beyond.iter().copied().reduce(f64::max) {
-        let _ = writeln!(
-            text,
-            "- {place}: in {} of {} trials the GPU's clock and the host's differ by more than {} % (by up to {:.2} %): the \
-             trial is too short, or work went on after the engine said that it was done.",
-            beyond.len(),
-            record.trials.len(),
-            MAX_DISAGREEMENT * 100.0,
-            worst * 100.0
-        );
-    }
+    text.push('\n');
 }
 
 fn reproduce(text: &mut String, info: &RunInfo) {

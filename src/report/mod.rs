@@ -1,14 +1,26 @@
-//! The figures for people: a table for the terminal, a page of Markdown, charts.
+//! The figures for people: a page for a browser, a page of Markdown, charts, rankings, tables for the terminal.
 
+mod advice;
 mod certificates;
-pub mod charts;
+mod charts;
+mod doubts;
 mod hardware;
+mod html;
+mod joined;
 mod kernels;
 mod markdown;
+mod place;
 mod rows;
+mod show;
+mod streams;
+mod sums;
 mod table;
 mod text;
+mod write;
 
 pub use certificates::invalid_lines;
 pub use markdown::markdown;
+pub use show::show;
+pub use sums::append_across;
 pub use table::{certified_table, terminal_table};
+pub use write::{Written, write};

@@ -15,7 +15,15 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// The same, or [`MISSING`].
+/// A number with four significant digits, also below 1: figures that are compared must not look equal.
+pub(super) fn fine(value: f64) -> String {
+    match value.abs() {
+        size if (1e-4..1.0).contains(&size) => format!("{value:.*}", (3.0 - size.log10().floor()) as usize),
+        _ => number(value),
+    }
+}
+
+/// The same as [`number`], or [`MISSING`].
 pub(super) fn number_or_missing(value: Option<f64>) -> String {
     value.map_or_else(|| MISSING.to_owned(), number)
 }
@@ -96,6 +104,9 @@ mod tests {
             assert_eq!(number(value), text);
         }
         assert_eq!(number_or_missing(None), MISSING);
+        for (value, text) in [(0.0479, "0.04790"), (0.5, "0.5000"), (12.3, "12.30"), (0.0, "0")] {
+            assert_eq!(fine(value), text);
+        }
     }
 
     #[test]

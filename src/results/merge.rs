@@ -62,6 +62,24 @@ pub(super) fn check(parts: &Path, point: u32, rows: &PartRows) -> Result<(), Res
     Ok(())
 }
 
+/// Whether every whole table is there, has as many rows as its parts, and is younger than they are.
+pub(super) fn is_current(dir: &Path, parts: &Path, rows: &BTreeMap<u32, PartRows>) -> bool {
+    type Count = (&'static str, fn(&PartRows) -> u64);
+    let counts: [Count; 5] = [
+        (RequestRow::NAME, |rows| rows.requests),
+        (TokenRow::NAME, |rows| rows.tokens),
+        (StepRow::NAME, |rows| rows.steps),
+        (GpuSample::NAME, |rows| rows.gpu),
+        (HostSample::NAME, |rows| rows.host),
+    ];
+    let made = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    counts.iter().all(|(table, count)| {
+        let path = dir.join(format!("{table}.parquet"));
+        let younger = |point: &u32| made(&part_path(parts, *point, table)).is_none_or(|part| made(&path) >= Some(part));
+        open(&path, rows.values().map(count).sum()).is_ok() && rows.keys().all(younger)
+    })
+}
+
 fn open(path: &Path, expected: u64) -> Result<(File, SerializedFileReader<File>), ResultsError> {
     let lost = |found| ResultsError::PartLost { path: path.to_owned(), expected, found };
     let file = match File::open(path) {

@@ -11,6 +11,7 @@ mod journal;
 mod merge;
 mod parts;
 mod points;
+mod read;
 mod record;
 mod run_dir;
 mod run_info;
@@ -23,6 +24,7 @@ mod trial_tables;
 
 pub use error::ResultsError;
 pub use parts::PartRows;
+pub use read::ReadRun;
 pub use record::{
     Failure, PointRecord, PointStatus, Quantiles, TraceCost, TraceRecord, TracedTrial, TrialFigures, TrialHardware,
     TrialRecord,

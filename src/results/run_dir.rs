@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
-    EngineRecord, FORMAT, PartRows, PointRecord, ResultsError, RunInfo, SCHEMA, TraceStepRow, TrialTables,
+    EngineRecord, FORMAT, PartRows, PointRecord, ReadRun, ResultsError, RunInfo, SCHEMA, TraceStepRow, TrialTables,
     files::{replace, sync_dir},
     journal::{Entry, Journal},
     merge,
@@ -22,7 +22,7 @@ use super::{
 use crate::{cell::protocol::Method, report};
 
 const RUN: &str = "run.json";
-const JOURNAL: &str = "journal.jsonl";
+pub(super) const JOURNAL: &str = "journal.jsonl";
 const PARTS: &str = "parts";
 const LOGS: &str = "logs";
 const TRACES: &str = "traces";
@@ -55,6 +55,8 @@ pub struct Outputs {
     pub dir: PathBuf,
     /// For reading.
     pub report: PathBuf,
+    /// For reading in a browser.
+    pub page: PathBuf,
     /// Charts, the SVG before the PNG; empty when there was nothing to draw.
     pub charts: Vec<PathBuf>,
     /// Every table.
@@ -233,21 +235,51 @@ impl RunDir {
         traces::write_steps(&self.traces().join(format!("point-{point:05}.steps.parquet")), rows)
     }
 
+    /// Makes the outputs of a run anew, measuring nothing. What cannot be read is left out and noted: unlike
+    /// [`RunDir::reopen`], it changes neither the journal nor the parts, and a streamed table of which parts are missing
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// As [`ReadRun::open`], [`ResultsError::Locked`] while another process writes to it, and as [`RunDir::finish`].
+    pub fn report(dir: &Path) -> Result<(ReadRun, Outputs), ResultsError> {
+        let mut found = ReadRun::open(dir)?;
+        let lock = lock(dir)?;
+        let parts = dir.join(PARTS);
+        let mut tables = Vec::new();
+        match found.rows.iter().try_for_each(|(point, rows)| merge::check(&parts, *point, rows)) {
+            Ok(()) if merge::is_current(dir, &parts, &found.rows) => {}
+            Ok(()) => tables = merge::merge_all(dir, &parts, &found.rows)?,
+            Err(error) => found.notes.push(format!("requests, tokens, steps and telemetry stay as they are: {error}")),
+        }
+        let outputs = write_small(dir, &found.info, &found.records, tables)?;
+        drop(lock);
+        Ok((found, outputs))
+    }
+
     /// Makes the tables, charts and report of what there is: of the whole run, or of a run that was stopped.
     ///
     /// # Errors
     /// [`ResultsError::Io`] when a file cannot be written, [`ResultsError::PartLost`] when a point's records are gone;
     /// the journal and the parts stay as they are.
     pub fn finish(&self, records: &[PointRecord]) -> Result<Outputs, ResultsError> {
-        let mut tables = merge::merge_all(&self.dir, &self.dir.join(PARTS), &self.rows)?;
-        tables.extend(points::write(&self.dir, &self.info, records)?);
-        tables.extend(traces::write_kernels(&self.dir, records)?);
-        tables.extend(summary::write(&self.dir, &self.info, records)?);
-        let charts = report::charts::write(&self.dir, records)?;
-        let report = self.dir.join("report.md");
-        replace(&report, report::markdown(&self.info, records).as_bytes())?;
-        Ok(Outputs { dir: self.dir.clone(), report, charts, tables })
+        let tables = merge::merge_all(&self.dir, &self.dir.join(PARTS), &self.rows)?;
+        write_small(&self.dir, &self.info, records, tables)
     }
+}
+
+/// Everything that is made of the records, after the streamed tables.
+fn write_small(
+    dir: &Path,
+    info: &RunInfo,
+    records: &[PointRecord],
+    mut tables: Vec<PathBuf>,
+) -> Result<Outputs, ResultsError> {
+    tables.extend(points::write(dir, info, records)?);
+    tables.extend(traces::write_kernels(dir, records)?);
+    tables.extend(summary::write(dir, info, records)?);
+    let written = report::write(dir, info, records)?;
+    tables.extend(written.tables);
+    Ok(Outputs { dir: dir.to_owned(), report: written.report, page: written.page, charts: written.charts, tables })
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
@@ -267,7 +299,7 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
     }
 }
 
-fn read_info(dir: &Path) -> Result<RunInfo, ResultsError> {
+pub(super) fn read_info(dir: &Path) -> Result<RunInfo, ResultsError> {
     let not_a_run = |why: String| ResultsError::NotARun { dir: dir.to_owned(), why };
     let path = dir.join(RUN);
     let text = match fs::read(&path) {

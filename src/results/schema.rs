@@ -207,7 +207,8 @@ After a change there, `TACHO_WRITE_DOCS=1 cargo test --release --lib schema` wri
 | `requests.parquet`, `tokens.parquet`, `steps.parquet` | records, see below |
 | `kernels.parquet`, `traces/` | with `--trace`: kernels, and a point's traced steps and timeline (`point-NNNNN.trace.json`, for Perfetto) |
 | `gpu.parquet`, `host.parquet` | telemetry, see below |
-| `report.md`, `charts/` | for reading |
+| `report.html`, `report.md`, `charts/` | for reading; `docs/report.md` says how |
+| `benchmark_results.csv`, `performance_rankings.csv` | for spreadsheets: a row a point, the rankings |
 | `logs/` | what the cells wrote |
 
 A missing value is null (an empty field in CSV), never 0. Times in the streamed tables are nanoseconds of the engine's

@@ -1,18 +1,22 @@
-//! Draws the throughput chart as SVG.
+//! Draws a chart as SVG.
 use plotters::{
-    coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged},
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::series::{Dot, Figure, Line};
-use crate::report::text::number;
+use super::{
+    model::{Chart, Dot, Mark, Series},
+    scale::{Scale, TICKS},
+};
+use crate::report::text::{one_line, shorten};
 
 /// In the SVG; the PNG is rendered with the first.
 pub(super) const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
 const WIDTH: u32 = 900;
 const PLOT_HEIGHT: u32 = 500;
 const LEGEND_LINE: u32 = 22;
+/// More lines would be a picture of its own.
+const LEGEND_MOST: usize = 20;
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const FAINT: RGBColor = RGBColor(0x66, 0x66, 0x66);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
@@ -26,85 +30,20 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x00, 0x00, 0x00),
 ];
-/// At most so many ticks on the x axis.
-const TICKS: usize = 14;
-
-/// The x axis: where a value lies, and which values are labelled.
-#[derive(Clone)]
-struct Axis {
-    low: f64,
-    high: f64,
-    log: bool,
-    ticks: Vec<f64>,
-}
-
-impl Axis {
-    fn of(figure: &Figure) -> Self {
-        let place = |x: f64| if figure.log_x { x.ln() } else { x };
-        let mut values: Vec<f64> = figure.lines.iter().flat_map(|line| &line.dots).map(|dot| dot.x).collect();
-        values.sort_by(f64::total_cmp);
-        values.dedup();
-        let (first, last) = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(1.0));
-        let margin = match place(last) - place(first) {
-            0.0 => 1.0,
-            span => span * 0.05,
-        };
-        let (low, high) = (place(first) - margin, place(last) + margin);
-        // Ticks stand at the values that were measured; of those too close together, the earlier.
-        let mut ticks: Vec<f64> = Vec::new();
-        for value in values {
-            let apart = |last: &f64| place(value) - place(*last) >= (high - low) / TICKS as f64;
-            if ticks.last().is_none_or(apart) {
-                ticks.push(value);
-            }
-        }
-        Self { low, high, log: figure.log_x, ticks }
-    }
-
-    fn place(&self, x: f64) -> f64 {
-        if self.log { x.ln() } else { x }
-    }
-}
-
-impl Ranged for Axis {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, (left, right): (i32, i32)) -> i32 {
-        let share = (self.place(*value) - self.low) / (self.high - self.low);
-        left + (f64::from(right - left) * share).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
-        self.ticks.clone()
-    }
-
-    fn range(&self) -> std::ops::Range<f64> {
-        if self.log { self.low.exp()..self.high.exp() } else { self.low..self.high }
-    }
-}
-
-impl plotters::coord::ranged1d::ValueFormatter<f64> for Axis {
-    fn format_ext(&self, value: &f64) -> String {
-        tick(*value)
-    }
-}
-
-/// A tick's label: whole numbers without a fraction.
-fn tick(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value:.0}") } else { number(value) }
-}
+/// Half the width of a bar, in units of the axis.
+const HALF_BAR: f64 = 0.36;
 
 /// The chart.
 ///
 /// # Errors
 /// A sentence when the drawing library refuses.
-pub(super) fn svg(figure: &Figure) -> Result<String, String> {
+pub(super) fn svg(chart: &Chart) -> Result<String, String> {
     let mut svg = String::new();
-    let legend = figure.lines.len() as u32 * LEGEND_LINE + 34;
+    let notes = notes(chart);
+    let legend = (chart.series.len().min(LEGEND_MOST + 1) as u32) * LEGEND_LINE + notes.len() as u32 * 17 + 18;
     {
         let root = SVGBackend::with_string(&mut svg, (WIDTH, PLOT_HEIGHT + legend)).into_drawing_area();
-        draw(&root, figure).map_err(|error| error.to_string())?;
+        draw(&root, chart, &notes).map_err(|error| error.to_string())?;
         root.present().map_err(|error| error.to_string())?;
     }
     Ok(svg)
@@ -117,55 +56,86 @@ fn font(size: i32, colour: &RGBColor) -> TextStyle<'static> {
     (FONT, size).into_font().color(colour)
 }
 
-fn draw(root: &Area<'_>, figure: &Figure) -> Drawn {
+fn draw(root: &Area<'_>, chart: &Chart, notes: &[String]) -> Drawn {
     root.fill(&WHITE)?;
     root.draw(&Text::new(
-        "Output token throughput",
+        shorten(&one_line(&chart.title), 80),
         (20, 14),
         (FONT, 20).into_font().style(FontStyle::Bold).color(&INK),
     ))?;
-    root.draw(&Text::new(figure.subtitle.clone(), (20, 42), font(13, &FAINT)))?;
+    root.draw(&Text::new(shorten(&one_line(&chart.subtitle), 130), (20, 42), font(13, &FAINT)))?;
     let (plot, legend) = root.split_vertically(PLOT_HEIGHT);
-    let dots = || figure.lines.iter().flat_map(|line| &line.dots);
-    // From 0: a cut axis makes small differences look large.
-    let top = dots().map(|dot| dot.interval.map_or(dot.median, |(_, high)| high)).fold(0.0, f64::max);
-    let top = if top > 0.0 { top * 1.08 } else { 1.0 };
-    let mut chart = ChartBuilder::on(&plot)
+    let ends = || chart.dots().flat_map(|dot| dot.interval.map_or([dot.y, dot.y], |(low, high)| [low, high]));
+    let lowest = ends().fold(f64::MAX, f64::min);
+    let highest = chart.stacked_top().unwrap_or_else(|| ends().fold(f64::MIN, f64::max));
+    let mut context = ChartBuilder::on(&plot)
         .margin_left(12)
         .margin_right(24)
         .margin_top(70)
         .x_label_area_size(48)
         .y_label_area_size(84)
-        .build_cartesian_2d(Axis::of(figure), 0.0..top)?;
-    chart
+        .build_cartesian_2d(
+            Scale::measured(&chart.x, chart.dots().map(|dot| dot.x)),
+            Scale::values(&chart.y, lowest, highest),
+        )?;
+    context
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
         .axis_style(FAINT)
-        .x_desc(figure.x_label.clone())
-        .y_desc("output tokens/s (median of trials)")
+        .x_desc(shorten(&one_line(&chart.x.label), 90))
+        .y_desc(shorten(&one_line(&chart.y.label), 60))
         .x_labels(TICKS)
         .y_labels(8)
-        .y_label_formatter(&|value| tick(*value))
         .label_style(font(13, &INK))
         .axis_desc_style(font(14, &INK))
         .draw()?;
-    for (index, line) in figure.lines.iter().enumerate() {
+    let mut stacked: Vec<(f64, f64)> = Vec::new();
+    for (index, series) in chart.series.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        // A line through a figure that says nothing would draw a shape that nobody measured.
-        let joined = line.dots.iter().filter(|dot| !dot.unusable).map(|dot| (dot.x, dot.median));
-        chart.draw_series(LineSeries::new(joined, colour.stroke_width(2)))?;
-        // In pixels, so that caps and marks have one size whatever the axes.
-        for dot in &line.dots {
-            let at = |y: f64| chart.backend_coord(&(dot.x, y));
-            whisker(root, dot, at, colour)?;
-            mark(root, index, at(dot.median), colour)?;
-            if dot.unusable {
-                root.draw(&Circle::new(at(dot.median), 3, WHITE.filled()))?;
+        let line = || series.dots.iter().filter(|dot| !dot.unusable).map(|dot| (dot.x, dot.y));
+        match series.mark {
+            // A line through a figure that says nothing would draw a shape that nobody measured.
+            Mark::Joined | Mark::Line => {
+                context.draw_series(LineSeries::new(line(), colour.stroke_width(2)))?;
+            }
+            Mark::Limit => {
+                context.draw_series(DashedLineSeries::new(line(), 7, 4, colour.stroke_width(2)))?;
+            }
+            Mark::Band => {
+                let (lows, highs): (Vec<_>, Vec<_>) = series
+                    .dots
+                    .iter()
+                    .map(|dot| (dot.x, dot.interval.unwrap_or((dot.y, dot.y))))
+                    .map(|(x, (low, high))| ((x, low), (x, high)))
+                    .unzip();
+                let outline: Vec<(f64, f64)> = highs.into_iter().chain(lows.into_iter().rev()).collect();
+                context.draw_series([Polygon::new(outline, colour.mix(0.18).filled())])?;
+                context.draw_series(LineSeries::new(line(), colour.stroke_width(1)))?;
+            }
+            Mark::Stacked => {
+                for dot in &series.dots {
+                    let below = stacked.iter().filter(|(x, _)| *x == dot.x).map(|(_, y)| y).sum::<f64>();
+                    let corners = [(dot.x - HALF_BAR, below), (dot.x + HALF_BAR, below + dot.y)];
+                    context.draw_series([Rectangle::new(corners, colour.filled())])?;
+                    stacked.push((dot.x, dot.y));
+                }
+            }
+            Mark::Dots => {}
+        }
+        if matches!(series.mark, Mark::Joined | Mark::Dots) {
+            // In pixels, so that caps and marks have one size whatever the axes.
+            let at = |dot: &Dot, y: f64| context.backend_coord(&(dot.x, y));
+            for dot in &series.dots {
+                whisker(root, dot, |y| at(dot, y), colour)?;
+                mark(root, index, at(dot, dot.y), colour)?;
+                if dot.unusable {
+                    root.draw(&Circle::new(at(dot, dot.y), 3, WHITE.filled()))?;
+                }
             }
         }
     }
-    draw_legend(&legend, &figure.lines)
+    draw_legend(&legend, chart, notes)
 }
 
 fn whisker(root: &Area<'_>, dot: &Dot, at: impl Fn(f64) -> (i32, i32), colour: RGBColor) -> Drawn {
@@ -191,21 +161,46 @@ fn mark(root: &Area<'_>, index: usize, (x, y): (i32, i32), colour: RGBColor) -> 
     Ok(())
 }
 
-fn draw_legend(area: &Area<'_>, lines: &[Line]) -> Drawn {
-    for (index, line) in lines.iter().enumerate() {
-        let colour = COLOURS[index % COLOURS.len()];
-        let y = (index as u32 * LEGEND_LINE) as i32 + 14;
-        area.draw(&PathElement::new([(96, y), (128, y)], colour.stroke_width(2)))?;
-        mark(area, index, (112, y), colour)?;
-        let middle = font(13, &INK).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw(&Text::new(line.label.clone(), (138, y), middle))?;
+/// What stands below the legend.
+fn notes(chart: &Chart) -> Vec<String> {
+    chart.notes.iter().map(|note| shorten(&one_line(note), 130)).collect()
+}
+
+fn draw_legend(area: &Area<'_>, chart: &Chart, notes: &[String]) -> Drawn {
+    let middle = || font(13, &INK).pos(Pos::new(HPos::Left, VPos::Center));
+    let mut y = 14;
+    for (index, series) in chart.series.iter().take(LEGEND_MOST).enumerate() {
+        sample(area, series, index, y)?;
+        area.draw(&Text::new(shorten(&one_line(&series.label), 90), (138, y), middle()))?;
+        y += LEGEND_LINE as i32;
     }
-    let mut note =
-        "Whiskers: 95 % interval of the median over trials; none where there were too few trials.".to_owned();
-    if lines.iter().flat_map(|line| &line.dots).any(|dot| dot.unusable) {
-        note.push_str(" White centre: too wide to be of use, not joined.");
+    if chart.series.len() > LEGEND_MOST {
+        let more = format!("and {} more", chart.series.len() - LEGEND_MOST);
+        area.draw(&Text::new(more, (138, y), middle()))?;
+        y += LEGEND_LINE as i32;
     }
-    let y = (lines.len() as u32 * LEGEND_LINE) as i32 + 10;
-    area.draw(&Text::new(note, (96, y), font(12, &FAINT)))?;
+    y -= 4;
+    for note in notes {
+        area.draw(&Text::new(note.clone(), (96, y), font(12, &FAINT)))?;
+        y += 17;
+    }
     Ok(())
+}
+
+/// A series' look, beside its name.
+fn sample(area: &Area<'_>, series: &Series, index: usize, y: i32) -> Drawn {
+    let colour = COLOURS[index % COLOURS.len()];
+    if series.mark == Mark::Stacked {
+        return Ok(area.draw(&Rectangle::new([(104, y - 6), (120, y + 6)], colour.filled()))?);
+    }
+    if series.mark == Mark::Limit {
+        for x in [96, 108, 120] {
+            area.draw(&PathElement::new([(x, y), (x + 8, y)], colour.stroke_width(2)))?;
+        }
+        return Ok(());
+    }
+    if series.mark != Mark::Dots {
+        area.draw(&PathElement::new([(96, y), (128, y)], colour.stroke_width(2)))?;
+    }
+    if matches!(series.mark, Mark::Joined | Mark::Dots) { mark(area, index, (112, y), colour) } else { Ok(()) }
 }

@@ -1,39 +1,105 @@
-//! Charts, as SVG and, from that SVG, as PNG.
+//! Charts: their content from a run's records and tables, and their drawing as SVG and, from that SVG, as PNG.
 
 mod draw;
+mod hardware;
+mod latency;
+pub(super) mod model;
 mod png;
+mod scale;
 mod series;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
+
+pub(super) use model::Chart;
+
+use super::streams;
 use crate::results::{PointRecord, ResultsError, files::replace};
 
+/// Where charts lie in the run directory.
+const FOLDER: &str = "charts";
 /// Where the throughput chart lies in the run directory.
 pub(super) const THROUGHPUT_SVG: &str = "charts/throughput.svg";
 
 /// Whether any point has a figure to draw.
 pub(super) fn has_figures(records: &[PointRecord]) -> bool {
-    series::Figure::of(records).is_some()
+    !series::throughput(records).is_empty()
 }
 
-/// Draws `charts/throughput.svg` and `.png`; nothing when no point has a figure.
+/// Every chart of a run.
+#[derive(Debug, Default)]
+pub(super) struct Charts {
+    /// Those with anything to show, in the order of reading.
+    pub(super) charts: Vec<Chart>,
+    /// Why others are missing that the run might have had.
+    pub(super) missing: Vec<String>,
+}
+
+/// The charts of throughput that need no table: for a terminal.
+pub(super) fn of_records(records: &[PointRecord]) -> Vec<Chart> {
+    let mut all = series::throughput(records);
+    all.extend(latency::over_load(records));
+    all.into_iter().filter_map(Chart::drawable).collect()
+}
+
+/// Makes the charts of the records, and of the streamed tables in `dir`.
+pub(super) fn of(dir: &Path, records: &[PointRecord]) -> Charts {
+    let mut all = series::throughput(records);
+    all.extend(series::differences(records));
+    all.extend(latency::pareto(records));
+    all.extend(latency::over_load(records));
+    all.extend(series::scaling(records));
+    let (found, mut missing) = streams::latencies(dir, &streams::latency_trials(records));
+    all.extend(latency::distributions(records, &found));
+    all.extend(hardware::roofline(records));
+    all.extend(hardware::split(records));
+    let (steps, errors) = hardware::steps(dir, records);
+    all.extend(steps);
+    missing.extend(errors);
+    let (telemetry, errors) = hardware::over_time(dir, records);
+    all.extend(telemetry);
+    missing.extend(errors);
+    Charts { charts: all.into_iter().filter_map(Chart::drawable).collect(), missing }
+}
+
+/// Draws `charts/NAME.svg` and `.png` of each. Charts of an earlier report that this one has not are removed.
 ///
 /// # Errors
 /// [`ResultsError::Io`] when a file cannot be written, [`ResultsError::Chart`] when the drawing fails.
-pub fn write(dir: &Path, records: &[PointRecord]) -> Result<Vec<PathBuf>, ResultsError> {
-    let Some(figure) = series::Figure::of(records) else { return Ok(Vec::new()) };
-    let svg_path = dir.join(THROUGHPUT_SVG);
-    let png_path = svg_path.with_extension("png");
-    let folder = dir.join("charts");
-    fs::create_dir_all(&folder).map_err(ResultsError::io(&folder, "create"))?;
-    let svg = draw::svg(&figure).map_err(|why| ResultsError::Chart { path: svg_path.clone(), why })?;
-    let png = png::render(&svg).map_err(|why| ResultsError::Chart { path: png_path.clone(), why })?;
-    replace(&svg_path, svg.as_bytes())?;
-    replace(&png_path, &png)?;
-    Ok(vec![svg_path, png_path])
+pub(super) fn write(dir: &Path, charts: &[Chart]) -> Result<Vec<PathBuf>, ResultsError> {
+    let folder = dir.join(FOLDER);
+    if !charts.is_empty() {
+        fs::create_dir_all(&folder).map_err(ResultsError::io(&folder, "create"))?;
+    }
+    let draw = |chart: &Chart| -> Result<[PathBuf; 2], ResultsError> {
+        let svg_path = folder.join(format!("{}.svg", chart.id));
+        let png_path = svg_path.with_extension("png");
+        let svg = draw::svg(chart).map_err(|why| ResultsError::Chart { path: svg_path.clone(), why })?;
+        let png = png::render(&svg).map_err(|why| ResultsError::Chart { path: png_path.clone(), why })?;
+        replace(&svg_path, svg.as_bytes())?;
+        replace(&png_path, &png)?;
+        Ok([svg_path, png_path])
+    };
+    let paths: Vec<PathBuf> =
+        charts.par_iter().map(draw).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    remove_others(&folder, &paths.iter().cloned().collect())?;
+    Ok(paths)
+}
+
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<(), ResultsError> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| !kept.contains(path)) {
+        let ours = path.extension().is_some_and(|extension| extension == "svg" || extension == "png");
+        if ours {
+            fs::remove_file(&path).map_err(ResultsError::io(&path, "remove"))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -44,16 +110,16 @@ mod tests {
     #[test]
     fn a_chart_has_its_words_and_its_pixels() {
         let dir = tempfile::tempdir().unwrap();
-        let paths = write(dir.path(), &testing::sweep()).unwrap();
+        let paths = write(dir.path(), &of(dir.path(), &testing::sweep()).charts).unwrap();
         let svg = fs::read_to_string(&paths[0]).unwrap();
         for word in ["Output token throughput", "tokens/s", "batch size", "sim (SIMULATED)", "95 %"] {
             assert!(svg.contains(word), "no '{word}'");
         }
         let png = fs::read(&paths[1]).unwrap();
         assert!(png.starts_with(b"\x89PNG"));
-        if let Some(keep) = std::env::var_os("TACHO_KEEP_CHARTS") {
-            fs::copy(&paths[1], PathBuf::from(&keep).join("throughput.png")).unwrap();
-            fs::copy(&paths[0], PathBuf::from(keep).join("throughput.svg")).unwrap();
+        for path in paths.iter().filter(|_| std::env::var_os("TACHO_KEEP_CHARTS").is_some()) {
+            let keep = PathBuf::from(std::env::var_os("TACHO_KEEP_CHARTS").unwrap());
+            fs::copy(path, keep.join(path.file_name().unwrap())).unwrap();
         }
     }
 
@@ -72,9 +138,9 @@ mod tests {
     #[test]
     fn nothing_to_draw_is_no_chart() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(write(dir.path(), &[]).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(write(dir.path(), &of(dir.path(), &[]).charts).unwrap(), Vec::<PathBuf>::new());
         let failed: Vec<_> = testing::records().into_iter().filter(|record| record.trials.is_empty()).collect();
-        assert!(!failed.is_empty() && write(dir.path(), &failed).unwrap().is_empty());
+        assert!(!failed.is_empty() && of(dir.path(), &failed).charts.is_empty());
     }
 
     #[test]
@@ -84,7 +150,7 @@ mod tests {
         for record in &mut records {
             record.point.engine.id = "</text><script>x</script>\u{1}&".to_owned();
         }
-        let paths = write(dir.path(), &records).unwrap();
+        let paths = write(dir.path(), &of(dir.path(), &records).charts).unwrap();
         assert!(!fs::read_to_string(&paths[0]).unwrap().contains("<script>"));
     }
 }

@@ -1,0 +1,147 @@
+//! The lower part of the page: tables, engines as they ran, the machine, how to do it again.
+use serde::Serialize;
+
+use super::context::headings;
+use crate::{
+    validity::certify_all,
+    cell::protocol::Method,
+    report::{
+        hardware,
+        markdown::without_options,
+        rows::{Rows, more_rows, rows},
+        text::{MISSING, gib, number, one_line, seconds, shell},
+    },
+    results::{EngineRecord, PointRecord, RunInfo},
+};
+
+#[derive(Serialize)]
+pub(super) struct TableView {
+    id: &'static str,
+    title: &'static str,
+    says: String,
+    headings: Vec<(String, bool)>,
+    rows: Vec<Vec<String>>,
+    after: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct EngineView {
+    name: String,
+    facts: Vec<(&'static str, String)>,
+    asked: String,
+    effective: String,
+    observed: String,
+}
+
+fn table(id: &'static str, title: &'static str, says: impl Into<String>, content: Rows) -> TableView {
+    TableView { id, title, says: says.into(), headings: headings(&content), rows: content.rows, after: Vec::new() }
+}
+
+/// Lines of a log without control characters.
+pub(super) fn clean(lines: &[String]) -> String {
+    let clean = |line: &String| -> String {
+        line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+    };
+    lines.iter().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn machine(info: &RunInfo) -> Vec<(String, String)> {
+    let host = &info.host;
+    let show = |value: &Option<String>| value.as_deref().map_or(MISSING.to_owned(), one_line);
+    let mut rows = vec![
+        ("run", one_line(&info.run_id)),
+        ("processor", show(&host.cpu_model)),
+        ("cores", host.cores.map_or(MISSING.to_owned(), |n| n.to_string())),
+        ("memory", host.memory_bytes.map_or(MISSING.to_owned(), gib)),
+        ("system", format!("{}, kernel {}", show(&host.os), show(&host.kernel))),
+        ("frequency governor", show(&host.governor)),
+        (
+            "load average at the start",
+            host.load_average.map_or(MISSING.to_owned(), |[one, five, fifteen]| format!("{one} · {five} · {fifteen}")),
+        ),
+    ];
+    let hardware = &info.hardware;
+    for gpu in &hardware.gpus {
+        let driver = gpu.driver.as_deref().unwrap_or(MISSING);
+        rows.push(("GPU", format!("{} ({}), driver {}", one_line(&gpu.name), one_line(&gpu.uuid), one_line(driver))));
+    }
+    if let Some(reason) = &hardware.gpu_null_reason {
+        rows.push(("no GPU", one_line(reason)));
+    }
+    rows.extend(hardware.ceilings.iter().map(|ceilings| ("measured ceilings", hardware::ceilings_text(ceilings))));
+    rows.extend(hardware.ceilings_null_reasons.iter().map(|reason| ("no ceilings", one_line(reason))));
+    rows.push(("tacho", format!("{} ({}), {}", info.tacho.version, info.tacho.git_commit, info.tacho.rustc)));
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+pub(super) fn tables(info: &RunInfo, records: &[PointRecord]) -> Vec<TableView> {
+    if records.is_empty() {
+        return Vec::new();
+    }
+    let mut trials = "Trials: timed trials for throughput + step-loop trials for latency.".to_owned();
+    if records.iter().any(|record| record.point.load.method() == Method::Steps) {
+        trials.push_str(" In closed loops one number: the same trials give both.");
+    }
+    let mut all = vec![
+        table("figures", "Figures", trials, rows(records, &certify_all(info, records))),
+        table("more", "Further figures", "All of them, with every percentile, are in summary.csv.", more_rows(records)),
+    ];
+    if hardware::known(records) {
+        let period = match info.hardware.telemetry_period_ms {
+            Some(period) => format!(
+                "Sampled every {} ms while timed trials ran; medians over the throughput trials.",
+                number(period)
+            ),
+            None => "Telemetry was off.".to_owned(),
+        };
+        all.push(table("machine-did", "What the machine did", period, hardware::telemetry_rows(records)));
+        let says = "Shares of the trial’s time; docs/roofline.md says what they mean.";
+        let mut limits = table("limits", "How far from its limits", says, hardware::limit_rows(records));
+        limits.after = hardware::missing(records);
+        all.push(limits);
+    }
+    all
+}
+
+pub(super) fn engine(label: &str, record: &EngineRecord) -> EngineView {
+    let info = &record.info;
+    let (name, asked) = without_options(label, record);
+    let optional = |value: Option<String>| value.map_or(MISSING.to_owned(), |value| one_line(&value));
+    let options = |options: &crate::engine::Options| {
+        clean(&options.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>())
+    };
+    let (tensor, pipeline) = info.parallelism;
+    let mut facts = vec![
+        ("version", one_line(&info.version)),
+        ("boundary", info.boundary.as_str().to_owned()),
+        ("scheduler", info.scheduler.as_str().to_owned()),
+        ("device", one_line(&info.device)),
+        ("compile mode", optional(info.compile_mode.clone())),
+        ("parallelism", format!("{tensor} tensor × {pipeline} pipeline")),
+        ("model", one_line(&info.model.name)),
+        ("weights", optional(info.model.weights_dtype.clone())),
+        ("model digest", optional(record.model_digest.clone())),
+        ("KV-cache capacity", optional(info.kv_capacity_tokens.map(|tokens| format!("{tokens} tokens")))),
+        ("sequences at once", optional(info.max_seqs.map(|n| n.to_string()))),
+        ("loaded in", seconds(record.load_ns)),
+    ];
+    if let Some(double) = &info.double {
+        facts.insert(0, ("SIMULATED", one_line(double)));
+    }
+    EngineView {
+        name: one_line(&name),
+        facts,
+        asked: clean(&asked),
+        effective: options(&info.effective),
+        observed: options(&info.observed),
+    }
+}
+
+pub(super) fn reproduce(info: &RunInfo) -> String {
+    let mut lines = Vec::new();
+    if info.tacho.git_commit != "unknown" {
+        lines.push(format!("git checkout {}", shell(info.tacho.git_commit.trim_end_matches("-dirty"))));
+    }
+    lines.push(info.command.iter().map(|argument| shell(argument)).collect::<Vec<_>>().join(" "));
+    clean(&lines)
+}

@@ -1,0 +1,55 @@
+//! Reads a run directory without writing to it: what reports and tables for people are made from.
+use std::{collections::BTreeMap, fs, path::Path};
+
+use super::{PartRows, PointRecord, ResultsError, RunInfo, journal::Entry, run_dir};
+
+/// A run as its directory tells it.
+#[derive(Debug)]
+pub struct ReadRun {
+    /// What the run is.
+    pub info: RunInfo,
+    /// The outcomes of the journal, in order of their points; of a point that was run twice, the later one.
+    pub records: Vec<PointRecord>,
+    /// What could not be read, for a person.
+    pub notes: Vec<String>,
+    /// What each point's parts of the streamed tables hold.
+    pub(super) rows: BTreeMap<u32, PartRows>,
+}
+
+impl ReadRun {
+    /// Reads `run.json` and what the journal has. Lines that are not readable cost their points, and are noted: whoever
+    /// only looks at a run is helped by the rest of it.
+    ///
+    /// # Errors
+    /// [`ResultsError::NotARun`] or [`ResultsError::Newer`] for a directory that this tacho cannot read,
+    /// [`ResultsError::Io`] when a file cannot be read.
+    pub fn open(dir: &Path) -> Result<Self, ResultsError> {
+        let info = run_dir::read_info(dir)?;
+        let path = dir.join(run_dir::JOURNAL);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let why = format!("no {}: its points are not here", run_dir::JOURNAL);
+                return Err(ResultsError::NotARun { dir: dir.to_owned(), why });
+            }
+            Err(error) => return Err(ResultsError::io(&path, "read")(error)),
+        };
+        let mut records = BTreeMap::new();
+        let mut rows = BTreeMap::new();
+        let mut notes = Vec::new();
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        for (number, line) in (1..).zip(lines).filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace)) {
+            match serde_json::from_slice::<Entry>(line) {
+                Ok(entry) => {
+                    rows.insert(entry.record.point.number, entry.rows);
+                    records.insert(entry.record.point.number, entry.record);
+                }
+                Err(_) if line.last() != Some(&b'\n') => {
+                    notes.push("the journal's last line is torn: its point was not finished".to_owned());
+                }
+                Err(error) => notes.push(format!("line {number} of the journal is not readable and left out: {error}")),
+            }
+        }
+        Ok(Self { info, records: records.into_values().collect(), notes, rows })
+    }
+}
