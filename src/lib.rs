@@ -6,7 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+#[cfg(feature = "harness")]
+pub mod calibration;
 pub mod cell;
+#[cfg(feature = "harness")]
+pub mod comparison;
 pub mod engine;
 #[cfg(feature = "harness")]
 pub mod environment;
@@ -26,6 +30,8 @@ pub mod results;
 pub mod roofline;
 #[cfg(feature = "harness")]
 pub mod run;
+#[cfg(feature = "harness")]
+pub mod stats;
 pub mod workload;
 
 /// A hash of the library's sources and its lock file: a cell built from other sources than `tacho` is refused.

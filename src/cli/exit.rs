@@ -16,6 +16,8 @@ pub const USAGE: u8 = 2;
 pub const STORAGE: u8 = 3;
 /// No engine could be started.
 pub const ENGINE: u8 = 4;
+/// A comparison came to what it was to fail on, or a calibration did not pass.
+pub const NOT_PASSED: u8 = 5;
 /// Interrupted; what was measured is kept.
 pub const INTERRUPTED: u8 = 130;
 
@@ -27,6 +29,7 @@ Exit codes:
   2    the command line or the plan is wrong; nothing ran
   3    the results directory cannot be read or written
   4    no engine could be started
+  5    a comparison came to what it was to fail on, or the calibration did not pass
   130  interrupted; what was measured is kept, and --resume finishes it";
 
 /// Why the program ends early.

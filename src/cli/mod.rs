@@ -2,8 +2,10 @@
 
 mod args;
 mod build;
+mod calibrate;
 mod ceilings;
 mod cells;
+mod compare;
 mod dry_run;
 mod exit;
 mod interrupt;
@@ -50,6 +52,9 @@ pub fn main() -> ExitCode {
         },
         Command::Model { action } => model::model(action),
         Command::Report { dir, json } => run::report(&dir, json == Some(true)),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Baseline { action } => compare::baseline(&action),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

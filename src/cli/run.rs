@@ -7,6 +7,8 @@ use std::{
 
 use clap::{ArgMatches, CommandFactory, parser::ValueSource};
 use tacho::{
+    calibration::CalibrationState,
+    comparison,
     plan::{Plan, Resolved, registry::Registry},
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
@@ -15,7 +17,7 @@ use tacho::{
 
 use super::{
     args::{Cli, RunArgs},
-    ceilings, cells, dry_run,
+    calibrate, ceilings, cells, dry_run,
     exit::{self, Failure},
     interrupt, layers, progress,
 };
@@ -61,7 +63,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let mut progress = progress::choose(quiet);
         execute(&plan, &mut dir, finished, &options, progress.as_mut())?
     };
-    show(&report, args.json == Some(true))?;
+    show(&report, dir.info(), args.json == Some(true))?;
     Ok(ExitCode::from(code(&report)))
 }
 
@@ -71,7 +73,9 @@ fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
     let mut plan_json = serde_json::to_value(plan).map_err(json)?;
     // Kept for readers; a resumed run reads the plan beside it.
     plan_json["provenance"] = serde_json::to_value(&resolved.provenance).map_err(json)?;
-    let info = RunInfo::gather(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(), plan_json);
+    let mut info =
+        RunInfo::gather(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(), plan_json);
+    info.calibration = CalibrationState::kept(&calibrate::dir());
     let dir = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-{}", info.run_id, plan.name)));
     Ok(RunDir::create(&dir, &info)?)
 }
@@ -112,7 +116,7 @@ fn refuse_beside_resume(matches: &ArgMatches) -> Result<(), Failure> {
     }
 }
 
-fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
+fn show(report: &RunReport, info: &RunInfo, json: bool) -> Result<(), Failure> {
     let outputs = &report.outputs;
     let mut out = io::stdout().lock();
     if json {
@@ -130,7 +134,11 @@ fn show(report: &RunReport, json: bool) -> Result<(), Failure> {
         writeln!(out, "{answer:#}")?;
         return Ok(());
     }
+    if let Some(warning) = info.calibration.warning() {
+        writeln!(out, "calibration: {warning}")?;
+    }
     writeln!(out, "{}", report::terminal_table(&report.records))?;
+    write!(out, "{}", comparison::paired_text(&comparison::paired::comparisons(info, &report.records)))?;
     writeln!(out, "run directory: {}", outputs.dir.display())?;
     writeln!(out, "report:        {}", outputs.report.display())?;
     for chart in &outputs.charts {
@@ -159,7 +167,7 @@ pub fn report(dir: &Path, json: bool) -> Result<ExitCode, Failure> {
         eprintln!("note: {note}");
     }
     let outputs = run.finish(&found.records)?;
-    show(&RunReport { records: found.records, outputs, interrupted: false }, json)?;
+    show(&RunReport { records: found.records, outputs, interrupted: false }, run.info(), json)?;
     Ok(ExitCode::SUCCESS)
 }
 

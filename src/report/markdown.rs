@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     cell::protocol::Method,
+    comparison,
     measure::MAX_DISAGREEMENT,
     metrics::definitions::{METRICS, PERCENTILES},
     results::{EngineRecord, PointRecord, PointStatus, RunInfo, Summary},
@@ -28,14 +29,29 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
         );
         text.push_str("> inference engine. They say nothing about any hardware.\n\n");
     }
+    text.push_str(&calibration(info));
     machine(&mut text, info);
     engines(&mut text, info);
+    side_by_side(&mut text, info, records);
     figures(&mut text, records);
     hardware_section(&mut text, info, records);
     caveats(&mut text, info, records);
     meaning(&mut text);
     reproduce(&mut text, info);
     text
+}
+
+/// A calibration that did not pass is the first thing to know.
+fn calibration(info: &RunInfo) -> String {
+    info.calibration.warning().map_or(String::new(), |warning| format!("> **Calibration.** {}\n\n", escape(&warning)))
+}
+
+fn side_by_side(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
+    let found = comparison::paired::comparisons(info, records);
+    if !found.is_empty() {
+        text.push_str("## Side by side\n\n");
+        text.push_str(&comparison::paired_markdown(&found));
+    }
 }
 
 fn machine(text: &mut String, info: &RunInfo) {

@@ -5,7 +5,7 @@ mod hardware;
 mod markdown;
 mod rows;
 mod table;
-mod text;
+pub(crate) mod text;
 
 pub use markdown::markdown;
 pub use table::terminal_table;

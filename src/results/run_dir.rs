@@ -243,6 +243,7 @@ impl RunDir {
         tables.extend(points::write(&self.dir, &self.info, records)?);
         tables.extend(traces::write_kernels(&self.dir, records)?);
         tables.extend(summary::write(&self.dir, &self.info, records)?);
+        tables.extend(comparison(&self.dir, &self.info, records)?);
         let charts = report::charts::write(&self.dir, records)?;
         let report = self.dir.join("report.md");
         replace(&report, report::markdown(&self.info, records).as_bytes())?;
@@ -257,6 +258,17 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
     text
 }
 
+/// `comparison.json`, of a run that compared.
+fn comparison(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Option<PathBuf>, ResultsError> {
+    let found = crate::comparison::paired::comparisons(info, records);
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let path = dir.join("comparison.json");
+    replace(&path, &json(&found))?;
+    Ok(Some(path))
+}
+
 fn lock(dir: &Path) -> Result<File, ResultsError> {
     let path = dir.join(LOCK);
     let file = File::options().create(true).append(true).open(&path).map_err(ResultsError::io(&path, "create"))?;
@@ -267,7 +279,7 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
     }
 }
 
-fn read_info(dir: &Path) -> Result<RunInfo, ResultsError> {
+pub(super) fn read_info(dir: &Path) -> Result<RunInfo, ResultsError> {
     let not_a_run = |why: String| ResultsError::NotARun { dir: dir.to_owned(), why };
     let path = dir.join(RUN);
     let text = match fs::read(&path) {
