@@ -94,7 +94,7 @@ pub fn compare(
         run_id: run.info.run_id.clone(),
         notes: run.notes.clone(),
     };
-    let label = |run: &ReadRun, index: &usize| run.records[*index].point.label();
+    let label = |run: &ReadRun, index: &usize| label(&run.records[*index]);
     let point = |(one, other): &(usize, usize)| point(&a.records[*one], &b.records[*other], figure, threshold);
     RunComparison {
         a: name(a_name, a),
@@ -111,7 +111,7 @@ pub fn compare(
 }
 
 fn point(a: &PointRecord, b: &PointRecord, figure: &Figure, threshold: f64) -> PointComparison {
-    let (label, other) = (a.point.label(), b.point.label());
+    let (label, other) = (label(a), label(b));
     let (one, two) = (figure.values(a), figure.values(b));
     let mut found = PointComparison {
         beside: (label != other).then_some(other),
@@ -153,6 +153,12 @@ fn point(a: &PointRecord, b: &PointRecord, figure: &Figure, threshold: f64) -> P
     found.detectable = interval.and_then(|_| smallest(&one, &two));
     found.verdict = Some(decide(estimate, ends, threshold));
     found
+}
+
+/// A point's name; a stand-in is named as one.
+fn label(record: &PointRecord) -> String {
+    let double = record.engine.as_ref().is_some_and(|engine| engine.double.is_some());
+    format!("{}{}", record.point.label(), if double { " (SIMULATED)" } else { "" })
 }
 
 /// By Welch's error and degrees of freedom (1947), for samples that need not vary alike.

@@ -269,7 +269,7 @@ fn point_caveats(text: &mut String, record: &PointRecord) {
         let _ =
             writeln!(text, "- {place}: {trials} warm-up trials showed no steady state; its figures may still drift.");
     }
-    if !summary.reached_target() {
+    if !summary.reached_target() && summary.record.stopped_by != "compare" {
         let stopped = match record.stopped_by.as_str() {
             "max_trials" => "the most trials allowed",
             "max_time" => "the time allowed",

@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{
-    execute::{Loaded, Run, failure_with_log},
-    paired_turn::{Group, Seat, Timing},
+    execute::{Loaded, Run, failure_of, failure_with_log, plain_failure},
+    paired_turn::{Ended, Group, Seat, Timing},
 };
 use crate::{
     plan::{
@@ -23,6 +23,15 @@ use crate::{
 struct Family {
     seats: Vec<Seat>,
     groups: Vec<Group>,
+}
+
+/// One start of all engines.
+#[derive(Clone, Copy)]
+struct Launch<'a> {
+    compare: &'a Compare,
+    number: u32,
+    cells: &'a [CellPlan],
+    seats: &'a [Seat],
 }
 
 /// What a group has come to.
@@ -40,7 +49,7 @@ impl Run<'_> {
         let all: Vec<u32> = self.plan.points.iter().map(|point| point.number).collect();
         let groups = match compare.groups(&self.plan.points) {
             Ok(groups) => groups,
-            Err(reason) => return self.fail_all(&all, &super::execute::plain_failure(reason), None),
+            Err(reason) => return self.fail_all(&all, &plain_failure(reason), None),
         };
         let cells = self.plan.cells();
         let mut families: Vec<Family> = Vec::new();
@@ -68,18 +77,20 @@ impl Run<'_> {
     fn family(&mut self, compare: &Compare, cells: &[CellPlan], family: &mut Family) -> Result<(), ResultsError> {
         let mut states: Vec<State> = family.groups.iter().map(|_| State::Measuring).collect();
         let mut exclusive = false;
-        for launch in 0..compare.launches {
-            let order = launch_order(self.plan.points[0].workload.seed, launch, family.seats.len());
-            let mut loaded: Vec<Option<Loaded>> = family.seats.iter().map(|_| None).collect();
+        let seats = family.seats.clone();
+        for number in 0..compare.launches {
+            let launch = Launch { compare, number, cells, seats: &seats };
+            let order = launch_order(self.plan.points[0].workload.seed, number, seats.len());
+            let mut loaded: Vec<Option<Loaded>> = seats.iter().map(|_| None).collect();
             for &seat in &order {
                 if self.interrupted() {
                     return Ok(());
                 }
-                match self.sit(&cells[family.seats[seat].cell]) {
+                match self.sit(&cells[seats[seat].cell]) {
                     Ok(mut running) => {
                         exclusive |= running.info.gpu_in_process.is_some();
                         for group in &mut family.groups {
-                            group.seated(seat, &running, &self.plan.points);
+                            group.seated(seat, &running);
                         }
                         running.cell.park();
                         loaded[seat] = Some(running);
@@ -93,18 +104,17 @@ impl Run<'_> {
                     }
                 }
                 if exclusive {
-                    self.alone(compare, launch, seat, &mut loaded, family, &mut states)?;
+                    self.alone(launch, seat, &mut loaded, &mut family.groups, &mut states)?;
                     self.stand_up(&mut loaded);
                 }
             }
             if !exclusive {
-                if launch == 0 {
+                if number == 0 {
                     self.known(family, &loaded, &mut states);
                 }
                 for (index, state) in states.iter_mut().enumerate() {
                     if matches!(state, State::Measuring) && !self.interrupted() {
-                        let seats = &family.seats;
-                        self.together(compare, launch, cells, seats, &mut loaded, &mut family.groups[index], state)?;
+                        self.together(launch, &mut loaded, &mut family.groups[index], state)?;
                     }
                 }
             }
@@ -145,6 +155,11 @@ impl Run<'_> {
     /// Takes over what the earlier part of a resumed run measured, where the engines are the same.
     fn known(&mut self, family: &Family, loaded: &[Option<Loaded>], states: &mut [State]) {
         for (group, state) in family.groups.iter().zip(states) {
+            // As in the run that is resumed: prompts are made of the first engine's ids.
+            if let Some(first) = &loaded[0] {
+                let model = self.plan.points[group.arms[0].point as usize].model.clone();
+                self.ids.entry(model).or_insert_with(|| first.info.model.ordinary_ids.clone());
+            }
             let whole = group.arms.iter().enumerate().all(|(seat, arm)| {
                 let old = self.finished.get(&arm.point);
                 let key = loaded[seat].as_ref().and_then(|running| self.key(group, running, arm.point));
@@ -169,17 +184,14 @@ impl Run<'_> {
     }
 
     /// One launch of a group whose engines are all loaded.
-    #[expect(clippy::too_many_arguments)]
     fn together(
         &mut self,
-        compare: &Compare,
-        launch: u32,
-        cells: &[CellPlan],
-        seats: &[Seat],
+        launch: Launch<'_>,
         loaded: &mut [Option<Loaded>],
         group: &mut Group,
         state: &mut State,
     ) -> Result<(), ResultsError> {
+        let Launch { compare, number, cells, seats } = launch;
         // An engine that another group broke is started again.
         for (seat, place) in seats.iter().enumerate() {
             if loaded[seat].is_none() {
@@ -193,14 +205,14 @@ impl Run<'_> {
                 }
             }
         }
-        self.say(group, launch, compare);
+        self.say(group, launch);
         for seat in 0..seats.len() {
             let done = self.warm_up(group, seat, loaded);
             if self.stopped(done, group, seat, loaded, state)? {
                 return Ok(());
             }
         }
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(mix(group.seed(&self.plan.points), u64::from(launch)));
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(mix(group.seed(&self.plan.points), u64::from(number)));
         let mut last = seats.len() - 1;
         for block in 0..compare.blocks {
             let forth = drawn(seats.len(), &mut rng);
@@ -210,7 +222,7 @@ impl Run<'_> {
             {
                 let second = half >= seats.len();
                 for trial in 0..compare.trials {
-                    let turn = Turn { launch, block, copy: seats[seat].copy, resident: true };
+                    let turn = Turn { launch: number, block, copy: seats[seat].copy, resident: true };
                     let ordinal = ordinal(compare, &turn, second, trial);
                     // What the engine before has left in the caches is not this one's cost.
                     let timing = Timing { turn, ordinal, settle: last != seat && trial == 0 };
@@ -231,22 +243,22 @@ impl Run<'_> {
     /// One launch of one engine of all groups, by itself.
     fn alone(
         &mut self,
-        compare: &Compare,
-        launch: u32,
+        launch: Launch<'_>,
         seat: usize,
         loaded: &mut [Option<Loaded>],
-        family: &mut Family,
+        groups: &mut [Group],
         states: &mut [State],
     ) -> Result<(), ResultsError> {
-        let copy = family.seats[seat].copy;
-        for (group, state) in family.groups.iter_mut().zip(states) {
+        let Launch { compare, number, seats, .. } = launch;
+        let copy = seats[seat].copy;
+        for (group, state) in groups.iter_mut().zip(states) {
             if !matches!(state, State::Measuring) || loaded[seat].is_none() {
                 continue;
             }
-            self.say(group, launch, compare);
+            self.say(group, launch);
             let mut done = self.warm_up(group, seat, loaded);
             for block in 0..compare.blocks {
-                let turn = Turn { launch, block, copy, resident: false };
+                let turn = Turn { launch: number, block, copy, resident: false };
                 for (second, trial) in [false, true].into_iter().flat_map(|s| (0..compare.trials).map(move |t| (s, t)))
                 {
                     if done.is_ok() {
@@ -262,22 +274,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn say(&mut self, group: &Group, launch: u32, compare: &Compare) {
+    fn say(&mut self, group: &Group, launch: Launch<'_>) {
         let names: Vec<String> = group.arms.iter().map(|arm| self.plan.points[arm.point as usize].label()).collect();
-        let label = format!("{} (launch {} of {})", names.join(" | "), launch + 1, compare.launches);
+        let label = format!("{} (launch {} of {})", names.join(" | "), launch.number + 1, launch.compare.launches);
         self.progress.point(group.arms[0].point, self.plan.points.len() as u32, &label);
     }
 
     /// Whether the group cannot go on in this launch.
     fn stopped(
         &mut self,
-        done: Result<(), super::paired_turn::Ended>,
+        done: Result<(), Ended>,
         group: &mut Group,
         seat: usize,
         loaded: &mut [Option<Loaded>],
         state: &mut State,
     ) -> Result<bool, ResultsError> {
-        use super::paired_turn::Ended;
         let failure = match done {
             Ok(()) => return Ok(false),
             Err(Ended::Interrupted) => return Ok(true),
@@ -286,7 +297,7 @@ impl Run<'_> {
             Err(Ended::Cell(error)) => {
                 let failure = match &loaded[seat] {
                     Some(running) => failure_with_log(error, &running.cell),
-                    None => super::execute::failure_of(error),
+                    None => failure_of(error),
                 };
                 // What a failed engine left behind may be broken: the next group gets a new one.
                 loaded[seat] = None;

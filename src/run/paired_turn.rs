@@ -71,8 +71,7 @@ impl Group {
     }
 
     /// Notes the engine that sits there: that of the first launch.
-    pub(super) fn seated(&mut self, seat: usize, running: &Loaded, points: &[Point]) {
-        debug_assert!((self.arms[seat].point as usize) < points.len());
+    pub(super) fn seated(&mut self, seat: usize, running: &Loaded) {
         if let Some(record) = self.record(seat)
             && record.engine.is_none()
         {
