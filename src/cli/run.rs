@@ -129,6 +129,7 @@ fn show(report: &RunReport, info: &RunInfo, json: bool) -> Result<(), Failure> {
             "report": outputs.report,
             "interrupted": report.interrupted,
             "failed_points": report.failed(),
+            "comparisons": comparison::paired::comparisons(info, &report.records),
             "summary": summary,
         });
         writeln!(out, "{answer:#}")?;

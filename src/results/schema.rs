@@ -207,6 +207,7 @@ After a change there, `TACHO_WRITE_DOCS=1 cargo test --release --lib schema` wri
 | `requests.parquet`, `tokens.parquet`, `steps.parquet` | records, see below |
 | `kernels.parquet`, `traces/` | with `--trace`: kernels, and a point's traced steps and timeline (`point-NNNNN.trace.json`, for Perfetto) |
 | `gpu.parquet`, `host.parquet` | telemetry, see below |
+| `comparison.json` | of a run that compares side by side: ratios with intervals and verdicts (docs/comparing.md) |
 | `report.md`, `charts/` | for reading |
 | `logs/` | what the cells wrote |
 
