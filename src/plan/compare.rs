@@ -103,6 +103,12 @@ impl Compare {
         )
     }
 
+    /// Timed trials of each point.
+    pub fn timed_trials(&self) -> u32 {
+        let copies = if self.pairing == Pairing::Aa { 2 } else { 1 };
+        [self.blocks, self.trials, 2, copies].into_iter().fold(self.launches, u32::saturating_mul)
+    }
+
     /// The groups of a plan's points.
     ///
     /// # Errors
