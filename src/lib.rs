@@ -6,7 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+#[cfg(feature = "harness")]
+pub mod calibration;
 pub mod cell;
+pub mod comparison;
 #[cfg(feature = "harness")]
 pub mod doctor;
 pub mod engine;
@@ -28,6 +31,7 @@ pub mod results;
 pub mod roofline;
 #[cfg(feature = "harness")]
 pub mod run;
+pub mod stats;
 #[cfg(feature = "harness")]
 pub mod validity;
 pub mod workload;

@@ -124,6 +124,7 @@ pub struct Cell {
     frames: mpsc::Receiver<Result<Frame, ProtocolError>>,
     log: PathBuf,
     log_start: u64,
+    parked: bool,
 }
 
 impl Cell {
@@ -163,7 +164,7 @@ impl Cell {
                 }
             });
         }
-        let mut cell = Self { child, stdin, frames, log: log.to_owned(), log_start };
+        let mut cell = Self { child, stdin, frames, log: log.to_owned(), log_start, parked: false };
         match cell.reply(HELLO_WITHIN, "say hello")? {
             Reply::Hello { protocol: PROTOCOL, build, .. } if build == BUILD_HASH => Ok(cell),
             Reply::Hello { build, .. } => Err(CellError::Stale {
@@ -260,6 +261,12 @@ impl Cell {
         }
     }
 
+    /// Stops the cell's processes where they are (SIGSTOP) until it is asked for something again: an idle engine whose threads
+    /// spin takes no time from others then. If this process dies, the kernel wakes and hangs them up.
+    pub fn park(&mut self) {
+        self.parked = self.signal(rustix::process::Signal::STOP);
+    }
+
     /// Ends the engine and waits for the process.
     ///
     /// # Errors
@@ -282,6 +289,9 @@ impl Cell {
     }
 
     fn ask(&mut self, command: &Command) -> Result<(), CellError> {
+        if std::mem::take(&mut self.parked) {
+            self.signal(rustix::process::Signal::CONT);
+        }
         let written = match &mut self.stdin {
             Some(pipe) => write_message(pipe, command).and_then(|()| pipe.flush()),
             None => Err(std::io::ErrorKind::BrokenPipe.into()),
@@ -335,9 +345,13 @@ impl Cell {
     }
 
     fn kill(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    /// To its whole process group; whether it got there.
+    fn signal(&self, signal: rustix::process::Signal) -> bool {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        pid.is_some_and(|pid| rustix::process::kill_process_group(pid, signal).is_ok())
     }
 
     fn died(&mut self, reason: Option<String>) -> CellError {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    certify, doctor, exit,
+    calibrate, certify, compare, doctor, exit,
     model_args::{self, ModelAction},
     validity_args::ValidityArgs,
 };
@@ -100,6 +100,19 @@ pub enum Command {
               value_name = "BOOL")]
         json: Option<bool>,
     },
+    /// Compare runs point by point: difference, interval, verdict, and what else differed
+    #[command(after_help = format!("{}\n\n{}", compare::EXAMPLES, exit::HELP))]
+    Compare(compare::CompareArgs),
+    /// Keep runs under names to compare later ones with
+    Baseline {
+        /// What to do with baselines.
+        #[command(subcommand)]
+        action: compare::BaselineAction,
+    },
+    /// Check on this machine, now, that Tacho's figures and verdicts can be believed; keep the outcome for later runs
+    ///
+    /// Takes about two minutes and wants the machine for itself.
+    Calibrate(calibrate::CalibrateArgs),
     /// Measure what this machine can do, which MFU and MBU are fractions of: memory reads, arithmetic; keep it for later runs
     ///
     /// Takes some seconds and wants the machine for itself. The processor is measured by tacho, the first GPU that CUDA
@@ -343,6 +356,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "MODE", env = "TACHO_TRACE", hide_env = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "abba", help_heading = "Trials")]
     pub trace: Option<String>,
+    /// Measure engines or engine options side by side, in blocks of alternating order, and judge their ratio: abba, or aa for
+    /// an engine beside itself; with what differs from abba,launches=5,blocks=6,trials=1,threshold=1%
+    #[arg(long, value_name = "HOW", env = "TACHO_COMPARE", hide_env = true, help_heading = "Trials")]
+    pub compare: Option<String>,
     /// Trials of a point that are run again when a GPU was throttled or its clock unusual [default: 3]
     #[arg(long, value_name = "N", env = "TACHO_MAX_REPEATS", hide_env = true, help_heading = "Trials")]
     pub max_repeats: Option<u32>,

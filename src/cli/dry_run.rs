@@ -107,6 +107,19 @@ fn points(plan: &Plan) -> Table {
 
 fn work(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
     let (work, trials) = (plan.least_work(), &plan.trials);
+    if let Some(compare) = &plan.compare {
+        return writeln!(
+            out,
+            "Side by side ({}): {} timed trials a point: {} requests, {} tokens in, {} tokens out in all.\n\
+             An untimed trial comes before each turn of another engine, up to {} warm-up trials before each launch.",
+            compare.text(),
+            compare.timed_trials(),
+            grouped(work.requests as f64, true),
+            grouped(work.input_tokens, work.exact),
+            grouped(work.output_tokens, work.exact),
+            trials.max_warmup
+        );
+    }
     let offline = plan.points.iter().any(|point| plan.least_trials(point) > trials.min_trials);
     let latency = if offline { trials.latency_trials } else { 0 };
     writeln!(

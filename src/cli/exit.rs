@@ -18,6 +18,8 @@ pub const STORAGE: u8 = 3;
 pub const ENGINE: u8 = 4;
 /// With `--strict`: every point was measured, and some point's figures are invalid.
 pub const INVALID: u8 = 5;
+/// A comparison came to what it was to fail on, or a calibration did not pass.
+pub const NOT_PASSED: u8 = 6;
 /// Interrupted; what was measured is kept.
 pub const INTERRUPTED: u8 = 130;
 
@@ -30,6 +32,7 @@ Exit codes:
   3    the results directory cannot be read or written
   4    no engine could be started
   5    with --strict: every point was measured, but the figures of some are invalid
+  6    a comparison came to what it was to fail on, or the calibration did not pass
   130  interrupted; what was measured is kept, and --resume finishes it";
 
 /// Why the program ends early.

@@ -4,7 +4,9 @@ use std::path::Path;
 use clap::{ArgMatches, parser::ValueSource};
 use tacho::plan::{
     Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
-    ValidityDraft, Values, check_overlaps, read,
+    ValidityDraft, Values, check_overlaps,
+    compare::Compare,
+    read,
     registry::Registry,
     resolve, scalar, share, shipped,
     values::{self, ValueError},
@@ -121,6 +123,7 @@ impl Layer<'_> {
             },
             validity: self.validity(&args.validity)?,
             trace: self.parse("trace", &args.trace, TraceMode::named)?,
+            compare: self.parse("compare", &args.compare, Compare::parse_or_off)?,
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
             telemetry: self.parse("telemetry", &args.telemetry, scalar::period)?,

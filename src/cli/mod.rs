@@ -2,9 +2,11 @@
 
 mod args;
 mod build;
+mod calibrate;
 mod ceilings;
 mod cells;
 mod certify;
+mod compare;
 mod doctor;
 mod dry_run;
 mod exit;
@@ -60,6 +62,9 @@ pub fn main() -> ExitCode {
         },
         Command::Show { dir } => report::show(&dir),
         Command::Report { dir, json } => report::report(&dir, json == Some(true)),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Baseline { action } => compare::baseline(&action),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

@@ -7,6 +7,8 @@ use std::{
 
 use clap::{ArgMatches, CommandFactory, parser::ValueSource};
 use tacho::{
+    calibration::CalibrationState,
+    comparison,
     plan::{Plan, Resolved, registry::Registry},
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
@@ -16,7 +18,7 @@ use tacho::{
 
 use super::{
     args::{Cli, RunArgs},
-    ceilings, cells, dry_run,
+    calibrate, ceilings, cells, dry_run,
     exit::{self, Failure},
     interrupt, layers, progress,
 };
@@ -72,7 +74,9 @@ fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
     let mut plan_json = serde_json::to_value(plan).map_err(json)?;
     // Kept for readers; a resumed run reads the plan beside it.
     plan_json["provenance"] = serde_json::to_value(&resolved.provenance).map_err(json)?;
-    let info = RunInfo::gather(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(), plan_json);
+    let mut info =
+        RunInfo::gather(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(), plan_json);
+    info.calibration = CalibrationState::kept(&calibrate::dir());
     let dir = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-{}", info.run_id, plan.name)));
     Ok(RunDir::create(&dir, &info)?)
 }
@@ -131,6 +135,7 @@ pub(super) fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usi
             "interrupted": report.interrupted,
             "failed_points": report.failed(),
             "invalid_points": invalid,
+            "comparisons": comparison::paired::comparisons(info, &report.records),
             "summary": summary,
         });
         writeln!(out, "{answer:#}")?;
@@ -140,6 +145,10 @@ pub(super) fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usi
     for line in report::invalid_lines(info, &report.records) {
         writeln!(out, "{line}")?;
     }
+    if let Some(warning) = info.calibration.warning() {
+        writeln!(out, "calibration: {warning}")?;
+    }
+    write!(out, "{}", comparison::paired_text(&comparison::paired::comparisons(info, &report.records)))?;
     writeln!(out, "run directory: {}", outputs.dir.display())?;
     writeln!(out, "report:        {}", outputs.page.display())?;
     writeln!(out, "as text:       {}", outputs.report.display())?;

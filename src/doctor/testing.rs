@@ -77,6 +77,7 @@ pub(super) fn plan(points: u32, requests: u32) -> Plan {
         },
         validity: Limits::default(),
         trace: TraceMode::Off,
+        compare: None,
         load_within: Duration::from_secs(1),
         trial_within: Duration::from_secs(1),
         telemetry: None,

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::Value as Json;
 
 use super::{
+    compare::Compare,
     origin::{Origin, Sourced},
     point::TraceMode,
     validity::ValidityDraft,
@@ -175,6 +176,8 @@ pub struct Draft {
     pub validity: ValidityDraft,
     /// Whether kernels are traced.
     pub trace: Option<Sourced<TraceMode>>,
+    /// How points are compared side by side; None inside is not at all.
+    pub compare: Option<Sourced<Option<Compare>>>,
     /// The longest a load may take.
     pub load_within: Option<Sourced<Duration>>,
     /// The longest a trial may take.
@@ -214,6 +217,7 @@ impl Draft {
                 clock_band: self.trials.clock_band.or(weaker.trials.clock_band),
             },
             validity: self.validity.over(weaker.validity),
+            compare: self.compare.or(weaker.compare),
             trace: self.trace.or(weaker.trace),
             load_within: self.load_within.or(weaker.load_within),
             trial_within: self.trial_within.or(weaker.trial_within),

@@ -3,6 +3,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::compare::Compare;
 use crate::{
     cell::protocol::Load,
     engine::{LoadConfig, Options, Sampling},
@@ -144,6 +145,9 @@ pub struct Plan {
     /// Whether kernels are traced.
     #[serde(default)]
     pub trace: TraceMode,
+    /// How points are compared side by side; None measures them one after another.
+    #[serde(default)]
+    pub compare: Option<Compare>,
     /// The longest that loading an engine may take.
     pub load_within: Duration,
     /// The longest that one trial may take.

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use super::{
     PlanError,
+    compare::Compare,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
     origin::{Source, Sourced},
     point::TraceMode,
@@ -13,8 +14,20 @@ use super::{
     values,
 };
 
-const TOP: [&str; 11] =
-    ["name", "seed", "engine", "model", "workload", "axes", "trials", "validity", "trace", "telemetry", "deadlines"];
+const TOP: [&str; 12] = [
+    "name",
+    "seed",
+    "engine",
+    "model",
+    "workload",
+    "axes",
+    "trials",
+    "validity",
+    "trace",
+    "compare",
+    "telemetry",
+    "deadlines",
+];
 const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
@@ -47,6 +60,7 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "trials" => draft.trials = trials(value)?,
             "validity" => draft.validity = super::validity::read(value)?,
             "trace" => draft.trace = Some(trace(value)?),
+            "compare" => draft.compare = Some(compare(value)?),
             "deadlines" => deadlines(value, &mut draft)?,
             "telemetry" => {
                 let text = value.scalar().ok_or_else(|| value.wrong("\"off\" or a period such as \"100ms\""))?;
@@ -67,6 +81,11 @@ fn sourced<T>(node: &Node<'_>, value: T) -> Sourced<T> {
 fn trace(node: &Node<'_>) -> Result<Sourced<TraceMode>, PlanError> {
     let mode = TraceMode::named(node.text("\"off\", \"once\" or \"abba\"")?);
     Ok(sourced(node, mode.map_err(|problem| PlanError::at(&node.at(), problem))?))
+}
+
+fn compare(node: &Node<'_>) -> Result<Sourced<Option<Compare>>, PlanError> {
+    let found = Compare::parse_or_off(node.text("text such as \"abba\" or \"abba,launches=5\"")?);
+    Ok(sourced(node, found.map_err(|problem| PlanError::at(&node.at(), problem))?))
 }
 
 fn name(node: &Node<'_>) -> Result<Sourced<String>, PlanError> {

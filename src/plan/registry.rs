@@ -32,6 +32,24 @@ pub struct OptionEntry {
     pub default: Option<toml::Value>,
 }
 
+/// A form of a model on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelForm {
+    /// A GGUF file.
+    Gguf,
+    /// A folder with `config.json` and weights.
+    Folder,
+}
+
+impl ModelForm {
+    /// The form that a path has by its name.
+    pub fn of(path: &Path) -> Self {
+        let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+        if gguf { Self::Gguf } else { Self::Folder }
+    }
+}
+
 /// An engine, as its `engine.toml` describes it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct EngineEntry {
@@ -57,6 +75,9 @@ pub struct EngineEntry {
     /// Named kinds of the engine, such as builds for other devices.
     #[serde(default)]
     pub variants: Vec<String>,
+    /// In which form it takes a model: `gguf` or `folder`; None for any.
+    #[serde(default)]
+    pub model_form: Option<ModelForm>,
     /// Whether it loads a model.
     #[serde(default = "yes")]
     pub needs_model: bool,

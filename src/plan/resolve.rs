@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::{
     EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
+    compare::Compare,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
     expand::{combinations, point_count},
     origin::{Origin, Sourced, suggest},
-    registry::Registry,
+    registry::{ModelForm, Registry},
     scalar::duration_text,
     values::MAX_POINTS,
 };
@@ -134,6 +135,10 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let trials = trials(draft.trials, &mut told)?;
     let validity = super::validity::resolve(draft.validity, &mut told);
     let trace = told.tell("trace", draft.trace, TraceMode::Off, |mode| mode.as_str().to_owned());
+    let compare_at = draft.compare.as_ref().map(|compare| compare.at.clone());
+    let compare = told.tell("compare", draft.compare, None, |compare| {
+        compare.as_ref().map_or_else(|| "off".to_owned(), Compare::text)
+    });
     let text = |time: &Duration| duration_text(*time);
     let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
     let trial_within = told.tell("deadlines.trial", draft.trial_within, DEFAULT_TRIAL_WITHIN, text);
@@ -150,7 +155,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
                 return Err(PlanError::general(format!("engine '{id}' needs a model, and the plan names none"))
                     .help("give --model PATH, or model = \"PATH\" in the plan: a GGUF file or a model folder"));
             }
-            _ => draft.models.iter().map(|model| Some(model.value.clone())).collect(),
+            entry => in_its_form(entry.ok().and_then(|entry| entry.model_form), &draft.models),
         };
         let total = point_count(&own, zip)?.saturating_mul(models.len()).saturating_add(points.len());
         if total > MAX_POINTS {
@@ -168,8 +173,23 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             }
         }
     }
-    let plan = Plan { name, points, trials, validity, trace, load_within, trial_within, telemetry };
+    if let (Some(compare), Some(at)) = (&compare, &compare_at) {
+        compare.groups(&points).map_err(|problem| PlanError::at(at, problem))?;
+        if trace != TraceMode::Off {
+            let problem = "points that are compared side by side are not traced";
+            return Err(PlanError::at(at, problem).help("trace them in a run of its own"));
+        }
+    }
+    let plan = Plan { name, points, trials, validity, trace, compare, load_within, trial_within, telemetry };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
+}
+
+/// The models in the form that an engine takes, where the plan names some in that form; else all, and the engine says what
+/// it thinks of them. So a plan may name one model in two forms, for engines that read different ones.
+fn in_its_form(form: Option<ModelForm>, models: &[Sourced<PathBuf>]) -> Vec<Option<PathBuf>> {
+    let all = || models.iter().map(|model| model.value.clone());
+    let fit: Vec<_> = all().filter(|path| form.is_none_or(|form| ModelForm::of(path) == form)).map(Some).collect();
+    if fit.is_empty() { all().map(Some).collect() } else { fit }
 }
 
 /// A model's name among those of the plan: its file's, or its path where two files have one name.

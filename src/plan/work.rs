@@ -34,6 +34,9 @@ impl Point {
 impl Plan {
     /// Trials that a point runs at least, warm-up apart: the timed ones, and for an offline point the step-loop ones.
     pub fn least_trials(&self, point: &Point) -> u32 {
+        if let Some(compare) = &self.compare {
+            return compare.timed_trials();
+        }
         let latency = if point.load.method() == Method::Generate { self.trials.latency_trials } else { 0 };
         self.trials.min_trials.saturating_add(latency)
     }

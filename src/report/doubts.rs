@@ -94,7 +94,7 @@ fn of_point(record: &PointRecord) -> Vec<Doubt> {
         let text = format!("{place}: {trials} warm-up trials showed no steady state; its figures may still drift.");
         doubts.push(Doubt::mild(text));
     }
-    if !summary.reached_target() {
+    if !summary.reached_target() && record.stopped_by != "compare" {
         doubts.push(wide(&place, record, &summary));
     }
     if let Some(reason) = summary.latency_null_reason() {

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     cell::protocol::Method,
+    comparison,
     metrics::definitions::{METRICS, PERCENTILES},
     results::{EngineRecord, PointRecord, RunInfo},
     validity::{Certificate, certify_all},
@@ -27,10 +28,12 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
         );
         text.push_str("> inference engine. They say nothing about any hardware.\n\n");
     }
+    text.push_str(&calibration(info));
     machine(&mut text, info);
     engines(&mut text, info);
     let certificates = certify_all(info, records);
     recommendations(&mut text, info, records);
+    side_by_side(&mut text, info, records);
     figures(&mut text, records, &certificates);
     certificates::section(&mut text, records, &certificates);
     hardware_section(&mut text, info, records);
@@ -39,6 +42,19 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     meaning(&mut text);
     reproduce(&mut text, info);
     text
+}
+
+/// A calibration that did not pass is the first thing to know.
+fn calibration(info: &RunInfo) -> String {
+    info.calibration.warning().map_or(String::new(), |warning| format!("> **Calibration.** {}\n\n", escape(&warning)))
+}
+
+fn side_by_side(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
+    let found = comparison::paired::comparisons(info, records);
+    if !found.is_empty() {
+        text.push_str("## Side by side\n\n");
+        text.push_str(&comparison::paired_markdown(&found));
+    }
 }
 
 fn machine(text: &mut String, info: &RunInfo) {

@@ -15,7 +15,7 @@ mod show;
 mod streams;
 mod sums;
 mod table;
-mod text;
+pub(crate) mod text;
 mod write;
 
 pub use certificates::invalid_lines;

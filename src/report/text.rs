@@ -2,10 +2,10 @@
 use std::time::Duration;
 
 /// What stands where there is no value.
-pub(super) const MISSING: &str = "–";
+pub(crate) const MISSING: &str = "–";
 
 /// A number with about four significant digits.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 || size == 0.0 => format!("{value:.0}"),
         size if size >= 100.0 => format!("{value:.1}"),
@@ -24,7 +24,7 @@ pub(super) fn fine(value: f64) -> String {
 }
 
 /// The same as [`number`], or [`MISSING`].
-pub(super) fn number_or_missing(value: Option<f64>) -> String {
+pub(crate) fn number_or_missing(value: Option<f64>) -> String {
     value.map_or_else(|| MISSING.to_owned(), number)
 }
 
@@ -39,13 +39,13 @@ pub(super) fn seconds(ns: u64) -> String {
 }
 
 /// On one line, without control characters: text from engines and files may hold anything.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// At most so many characters.
-pub(super) fn shorten(text: &str, most: usize) -> String {
+pub(crate) fn shorten(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
@@ -53,7 +53,7 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
 }
 
 /// Text as Markdown that says the same: on one line, with nothing that Markdown or HTML would read.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in one_line(text).chars() {
         match c {

@@ -1,5 +1,6 @@
 //! What a run leaves: the run directory, its journal and its tables.
 
+mod baseline;
 mod cells;
 mod certificates;
 mod columns;
@@ -22,14 +23,16 @@ pub(crate) mod testing;
 mod traces;
 mod trial_tables;
 
+pub use baseline::{BaselineError, Baselines};
 pub use error::ResultsError;
 pub use parts::PartRows;
-pub use read::ReadRun;
+pub use read::{ReadRun, read_run};
 pub use record::{
     Failure, PointRecord, PointStatus, Quantiles, TraceCost, TraceRecord, TracedTrial, TrialFigures, TrialHardware,
-    TrialRecord,
+    TrialRecord, Turn,
 };
 pub use run_dir::{Outputs, Resumed, RunDir};
+pub(crate) use run_info::now_rfc3339;
 pub use run_info::{EngineRecord, FORMAT, Host, Provenance, RunHardware, RunInfo, SCHEMA};
 pub use summary::{Summary, ThroughputSummary};
 pub use traces::TraceStepRow;

@@ -1,10 +1,10 @@
 //! Reads a run directory without writing to it: what reports and tables for people are made from.
 use std::{collections::BTreeMap, fs, path::Path};
 
-use super::{PartRows, PointRecord, ResultsError, RunInfo, journal::Entry, run_dir};
+use super::{PartRows, PointRecord, PointStatus, ResultsError, RunInfo, journal::Entry, run_dir};
 
 /// A run as its directory tells it.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReadRun {
     /// What the run is.
     pub info: RunInfo,
@@ -13,7 +13,7 @@ pub struct ReadRun {
     /// What could not be read, for a person.
     pub notes: Vec<String>,
     /// What each point's parts of the streamed tables hold.
-    pub(super) rows: BTreeMap<u32, PartRows>,
+    pub(crate) rows: BTreeMap<u32, PartRows>,
 }
 
 impl ReadRun {
@@ -52,4 +52,21 @@ impl ReadRun {
         }
         Ok(Self { info, records: records.into_values().collect(), notes, rows })
     }
+}
+
+/// [`ReadRun::open`] for comparing: with a note for each reason why the run is less than it was meant to be.
+///
+/// # Errors
+/// As [`ReadRun::open`].
+pub fn read_run(dir: &Path) -> Result<ReadRun, ResultsError> {
+    let mut run = ReadRun::open(dir)?;
+    let planned = run.info.plan.get("points").and_then(|points| points.as_array()).map_or(0, Vec::len);
+    if run.records.len() < planned {
+        run.notes.push(format!("the run is not finished: {} of {planned} points", run.records.len()));
+    }
+    let failed = run.records.iter().filter(|record| matches!(record.outcome, PointStatus::Failed(_))).count();
+    if failed > 0 {
+        run.notes.push(format!("{failed} of its points failed"));
+    }
+    Ok(run)
 }

@@ -71,6 +71,19 @@ pub struct TrialHardware {
     pub superseded: bool,
 }
 
+/// A trial's place in a run that compares side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The launch, from 0.
+    pub launch: u32,
+    /// The block in the launch, from 0.
+    pub block: u32,
+    /// 0, or 1 for the second cell of the same configuration.
+    pub copy: u32,
+    /// Whether all engines of the block were loaded at once. False where each ran alone, in a launch of its own.
+    pub resident: bool,
+}
+
 /// One timed trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
@@ -85,12 +98,15 @@ pub struct TrialRecord {
     /// What the hardware did meanwhile.
     #[serde(default)]
     pub hardware: TrialHardware,
+    /// Its place in a run that compares side by side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
 }
 
 impl TrialRecord {
     /// A trial of whose hardware nothing is known.
     pub fn new(trial: u32, method: Method, summary: TrialSummary, figures: TrialFigures) -> Self {
-        Self { trial, method, summary, figures, hardware: TrialHardware::default() }
+        Self { trial, method, summary, figures, hardware: TrialHardware::default(), turn: None }
     }
 
     /// Whether it is in the point's figures.

@@ -277,6 +277,7 @@ fn write_small(
     tables.extend(points::write(dir, info, records)?);
     tables.extend(traces::write_kernels(dir, records)?);
     tables.extend(summary::write(dir, info, records)?);
+    tables.extend(comparison(dir, info, records)?);
     let written = report::write(dir, info, records)?;
     tables.extend(written.tables);
     Ok(Outputs { dir: dir.to_owned(), report: written.report, page: written.page, charts: written.charts, tables })
@@ -287,6 +288,17 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
     text.push(b'\n');
     text
+}
+
+/// `comparison.json`, of a run that compared.
+fn comparison(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Option<PathBuf>, ResultsError> {
+    let found = crate::comparison::paired::comparisons(info, records);
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let path = dir.join("comparison.json");
+    replace(&path, &json(&found))?;
+    Ok(Some(path))
 }
 
 fn lock(dir: &Path) -> Result<File, ResultsError> {

@@ -8,6 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    calibration::CalibrationState,
     engine::{EngineInfo, LoadConfig},
     measure::telemetry::GpuDevice,
     roofline::Ceilings,
@@ -51,6 +52,9 @@ pub struct RunInfo {
     /// The GPUs, how they were watched, and what they can do.
     #[serde(default)]
     pub hardware: RunHardware,
+    /// Whether this machine was calibrated when the run was started.
+    #[serde(default)]
+    pub calibration: CalibrationState,
 }
 
 /// What a run knows of its hardware beside the processor's name.
@@ -137,6 +141,7 @@ impl RunInfo {
             resumed_at: Vec::new(),
             resume_notes: Vec::new(),
             hardware: RunHardware::default(),
+            calibration: CalibrationState::default(),
         }
     }
 
@@ -179,6 +184,11 @@ impl Provenance {
 /// A time as RFC 3339 in UTC, to the second.
 pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// This moment, as RFC 3339 in UTC.
+pub(crate) fn now_rfc3339() -> String {
+    rfc3339(SystemTime::now())
 }
 
 /// Starts with the time, so that ids sort; ends with a hash, so that two runs of one second differ.

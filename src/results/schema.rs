@@ -209,6 +209,7 @@ After a change there, `TACHO_WRITE_DOCS=1 cargo test --release --lib schema` wri
 | `gpu.parquet`, `host.parquet` | telemetry, see below |
 | `report.html`, `report.md`, `charts/` | for reading; `docs/report.md` says how |
 | `benchmark_results.csv`, `performance_rankings.csv` | for spreadsheets: a row a point, the rankings |
+| `comparison.json` | of a run that compares side by side: ratios with intervals and verdicts (docs/comparing.md) |
 | `logs/` | what the cells wrote |
 
 A missing value is null (an empty field in CSV), never 0. Times in the streamed tables are nanoseconds of the engine's

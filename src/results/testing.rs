@@ -51,6 +51,7 @@ pub(crate) fn info() -> RunInfo {
         resumed_at: Vec::new(),
         resume_notes: Vec::new(),
         hardware: RunHardware::default(),
+        calibration: Default::default(),
     }
 }
 
@@ -161,6 +162,7 @@ pub(crate) fn trial(number: u32, method: Method, throughput: f64) -> TrialRecord
             latency_null_reason: (!steps).then(|| "the engine's generate call tells no times".to_owned()),
         },
         hardware: TrialHardware::default(),
+        turn: None,
     }
 }
 

@@ -78,11 +78,9 @@ pub fn execute(
         hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
     };
     run.progress.begin(plan.points.len() as u32);
-    for cell in plan.cells() {
-        run.cell(&cell)?;
-        if run.interrupted() {
-            break;
-        }
+    match &plan.compare {
+        Some(compare) => run.paired(compare)?,
+        None => run.one_after_another()?,
     }
     let interrupted = run.interrupted();
     // What an interrupted resume did not come to look at again is still in the journal.
@@ -97,13 +95,13 @@ pub fn execute(
 pub(super) struct Run<'a> {
     pub(super) plan: &'a Plan,
     pub(super) dir: &'a mut RunDir,
-    finished: BTreeMap<u32, PointRecord>,
+    pub(super) finished: BTreeMap<u32, PointRecord>,
     pub(super) options: &'a RunOptions<'a>,
     pub(super) progress: &'a mut dyn Progress,
     pub(super) records: BTreeMap<u32, PointRecord>,
     /// The ids that prompts are drawn from, by model: the first engine's to load it, so that all engines get the same.
     pub(super) ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
-    digests: BTreeMap<PathBuf, String>,
+    pub(super) digests: BTreeMap<PathBuf, String>,
     pub(super) hardware: Hardware<'a>,
 }
 
@@ -118,6 +116,16 @@ pub(super) struct Loaded {
 impl Run<'_> {
     pub(super) fn interrupted(&self) -> bool {
         self.options.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn one_after_another(&mut self) -> Result<(), ResultsError> {
+        for cell in self.plan.cells() {
+            self.cell(&cell)?;
+            if self.interrupted() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// All points of one engine configuration.
@@ -162,7 +170,7 @@ impl Run<'_> {
         self.trace(plan, model_digest.as_deref())
     }
 
-    fn digest(&mut self, path: &Path) -> Result<String, Failure> {
+    pub(super) fn digest(&mut self, path: &Path) -> Result<String, Failure> {
         if let Some(known) = self.digests.get(path) {
             return Ok(known.clone());
         }
@@ -177,7 +185,7 @@ impl Run<'_> {
         Ok(digest)
     }
 
-    fn start(&mut self, plan: &CellPlan, model_digest: Option<&str>) -> Result<Loaded, Failure> {
+    pub(super) fn start(&mut self, plan: &CellPlan, model_digest: Option<&str>) -> Result<Loaded, Failure> {
         let running = self.launch(plan, &[])?;
         let engine = EngineRecord {
             asked: plan.load.clone(),
@@ -245,14 +253,19 @@ impl Run<'_> {
         Ok(state)
     }
 
-    fn keep(&mut self, record: PointRecord) -> Result<(), ResultsError> {
+    pub(super) fn keep(&mut self, record: PointRecord) -> Result<(), ResultsError> {
         self.dir.point_done(record.clone())?;
         self.progress.point_done(&point::outcome_line(&record));
         self.records.insert(record.point.number, record);
         Ok(())
     }
 
-    fn fail_all(&mut self, points: &[u32], failure: &Failure, model_digest: Option<&str>) -> Result<(), ResultsError> {
+    pub(super) fn fail_all(
+        &mut self,
+        points: &[u32],
+        failure: &Failure,
+        model_digest: Option<&str>,
+    ) -> Result<(), ResultsError> {
         for &number in points {
             let point = self.plan.points[number as usize].clone();
             self.progress.point(number, self.plan.points.len() as u32, &point.label());

@@ -68,6 +68,13 @@ impl<'a> Hardware<'a> {
         CellHardware { ways, limit }
     }
 
+    /// From now on this process's tree is sampled: of several cells, the one whose turn it is.
+    pub(super) fn watch(&self, pid: u32) {
+        if let Some(sampler) = &self.sampler {
+            sampler.watch(Box::new(ProcessTree::new(pid)));
+        }
+    }
+
     fn ceilings_of(&mut self, on_gpu: bool, progress: &mut dyn Progress) -> Result<Ceilings, String> {
         let found = match (on_gpu, self.known.gpus.first()) {
             (false, _) => Ceilings::of_cpu(self.ceilings, &self.cpu),

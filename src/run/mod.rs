@@ -5,6 +5,8 @@ mod execute;
 mod hardware;
 mod launches;
 mod model;
+mod paired;
+mod paired_turn;
 mod point;
 mod progress;
 mod traced;

@@ -68,6 +68,11 @@ pub(super) fn interval(record: &PointRecord, target: Option<f64>) -> Finding {
     let Some(target) = target else {
         return Finding::unknown("run.json does not say how narrow the interval was to be");
     };
+    if record.stopped_by == "compare" {
+        return Finding::unknown(
+            "its trials were run in turn with another's: the interval that counts is the comparison's",
+        );
+    }
     let throughputs = record.throughputs();
     let trials = throughputs.len() as f64;
     let interval = match median_interval(&throughputs, CONFIDENCE) {

@@ -3,7 +3,6 @@ use serde::Serialize;
 
 use super::context::headings;
 use crate::{
-    validity::certify_all,
     cell::protocol::Method,
     report::{
         hardware,
@@ -12,6 +11,7 @@ use crate::{
         text::{MISSING, gib, number, one_line, seconds, shell},
     },
     results::{EngineRecord, PointRecord, RunInfo},
+    validity::certify_all,
 };
 
 #[derive(Serialize)]

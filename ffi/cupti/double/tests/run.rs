@@ -32,7 +32,10 @@ fn plan(trace: TraceMode) -> Plan {
         axes: vec![("batch".to_owned(), batch.to_string())],
     };
     Plan {
-        name: "traced".to_owned(),
+        name: "validity: tacho::validity::Limits::default(),
+        compare: None,
+        traced"
+            .to_owned(),
         points: vec![point(0, 2), point(1, 8)],
         trials: TrialPolicy {
             target: 0.5,
