@@ -32,10 +32,7 @@ fn plan(trace: TraceMode) -> Plan {
         axes: vec![("batch".to_owned(), batch.to_string())],
     };
     Plan {
-        name: "validity: tacho::validity::Limits::default(),
-        compare: None,
-        traced"
-            .to_owned(),
+        name: "traced".to_owned(),
         points: vec![point(0, 2), point(1, 8)],
         trials: TrialPolicy {
             target: 0.5,
@@ -48,7 +45,9 @@ fn plan(trace: TraceMode) -> Plan {
             max_repeats: 0,
             clock_band: 0.05,
         },
+        validity: tacho::validity::Limits::default(),
         trace,
+        compare: None,
         telemetry: None,
         load_within: Duration::from_secs(60),
         trial_within: Duration::from_secs(60),
