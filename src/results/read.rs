@@ -24,6 +24,9 @@ impl ReadRun {
     /// [`ResultsError::NotARun`] or [`ResultsError::Newer`] for a directory that this tacho cannot read,
     /// [`ResultsError::Io`] when a file cannot be read.
     pub fn open(dir: &Path) -> Result<Self, ResultsError> {
+        if !dir.is_dir() {
+            return Err(ResultsError::NotARun { dir: dir.to_owned(), why: "it is no directory".to_owned() });
+        }
         let info = run_dir::read_info(dir)?;
         let path = dir.join(run_dir::JOURNAL);
         let bytes = match fs::read(&path) {
