@@ -47,6 +47,11 @@ class _Seq:
         self.state = hash((tuple(prompt), seed if temperature > 0 else -1))
 
 
+def _two(told):
+    (top1, top1_lp), (top2, top2_lp) = told.items()
+    return top1, top1_lp, top2, top2_lp
+
+
 class Engine:
     def __init__(self, config, options):
         self._max_seqs = max(config["max_seqs"], 1)
@@ -80,6 +85,17 @@ class Engine:
             _, events, _ = self.step(0)
             for request, ids, consumed, finish in events:
                 rows[request] = (rows[request][0] + ids, consumed or 0, finish)
+        return rows
+
+    def score(self, prompts, continuations):
+        span = self._options["vocab_size"] - _FIRST_ID
+        rows = []
+        for prompt, continuation in zip(prompts, continuations):
+            state = hash((tuple(prompt), -1))
+            tops = [_FIRST_ID + hash((state, place)) % span for place in range(len(continuation))]
+            seconds = [_FIRST_ID + (top - _FIRST_ID + 1) % span for top in tops]
+            told = [{top: -0.1, second: -2.5} for top, second in zip(tops, seconds)]
+            rows.append([(*_two(at), at.get(given, -20.0)) for at, given in zip(told, continuation)])
         return rows
 
     def submit(self, request, prompt, output_tokens, sampling):

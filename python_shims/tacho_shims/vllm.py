@@ -181,6 +181,19 @@ class Engine:
             rows.append((completion.token_ids, len(output.prompt_token_ids), finish))
         return rows
 
+    def score(self, prompts, continuations):
+        # The log-probabilities of a prompt's own ids, from the pass that computes it; the one token after it is not used.
+        params = self._params_type(
+            temperature=0.0, max_tokens=1, ignore_eos=True, detokenize=False, prompt_logprobs=2, output_kind=self._final
+        )
+        fed = [{"prompt_token_ids": [*prompt, *after]} for prompt, after in zip(prompts, continuations)]
+        outputs = self._llm.generate(fed, [params] * len(fed), use_tqdm=False)
+        rows = []
+        for output, prompt, after in zip(outputs, prompts, continuations):
+            told = output.prompt_logprobs[len(prompt) :]
+            rows.append([_scored(at, given) for at, given in zip(told, after)])
+        return rows
+
     def submit(self, request, prompt, output_tokens, sampling):
         params = self._params(output_tokens, sampling, self._delta)
         self._engine.add_request(str(request), {"prompt_token_ids": prompt}, params)
@@ -269,6 +282,7 @@ class Engine:
             "cudagraph_capture_sizes": compilation.cudagraph_capture_sizes,
             "executor": type(getattr(self._engine, "model_executor", None)).__name__ if self._core else None,
             "attention_backend": _attention_backend(compilation) if self._core else None,
+            "quantization": model.quantization,
             "torch": torch.__version__,
             **self._environment,
         }
@@ -298,6 +312,12 @@ class Engine:
             # By the memory that was free as vLLM profiled it.
             "observed": plain({"num_gpu_blocks": cache.num_gpu_blocks}),
         }
+
+
+def _scored(at, given):
+    """vLLM's {id: (logprob, rank)} of a position: the two of the best ranks, and the one that was given."""
+    (top1, one), (top2, two) = sorted(at.items(), key=lambda item: item[1].rank)[:2]
+    return top1, one.logprob, top2, two.logprob, at[given].logprob
 
 
 class _Core:

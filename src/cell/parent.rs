@@ -16,7 +16,7 @@ use super::protocol::{
 };
 use crate::{
     BUILD_HASH,
-    engine::{EngineError, EngineInfo, LoadConfig, conformance::Check},
+    engine::{EngineError, EngineInfo, Forced, LoadConfig, Scored, conformance::Check},
 };
 
 /// The first argument by which `tacho` knows that it is to be the cell of the simulated engine.
@@ -255,6 +255,19 @@ impl Cell {
         self.ask(&Command::Generate { prompts, output_tokens })?;
         match self.reply(within, "generate")? {
             Reply::Generated(ids) => Ok(ids),
+            Reply::Failed(error) => Err(error.into()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// What the engine thinks at each position of given continuations, untimed.
+    ///
+    /// # Errors
+    /// As [`Self::conform`]; [`CellError::Engine`] with kind `Unsupported` where the engine's door has no such thing.
+    pub fn score(&mut self, sequences: Vec<Forced>, within: Duration) -> Result<Vec<Vec<Scored>>, CellError> {
+        self.ask(&Command::Score { sequences })?;
+        match self.reply(within, "score")? {
+            Reply::Scored(scores) => Ok(scores),
             Reply::Failed(error) => Err(error.into()),
             other => Err(self.unexpected(&other)),
         }

@@ -9,7 +9,9 @@ pub mod conformance;
 mod error;
 mod events;
 mod info;
+mod score;
 pub mod sim;
+mod sim_scores;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -17,6 +19,7 @@ pub use batch::{Completion, Completions, Request, RequestBatch};
 pub use error::{EngineError, ErrorKind};
 pub use events::{Event, EventBuf, FinishReason, StepRecord};
 pub use info::{Boundary, Capabilities, EngineInfo, IdRange, ModelInfo, Scheduler};
+pub use score::{Forced, Scored};
 use serde::{Deserialize, Serialize};
 
 use crate::measure::monotonic_ns;
@@ -125,6 +128,17 @@ pub trait Engine {
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the engine's door cannot cancel.
     fn cancel(&mut self, id: RequestId) -> Result<(), EngineError>;
+
+    /// What the engine thinks at each position of each continuation, given all before it. Untimed. An engine with nothing in
+    /// flight computes all sequences together, as far as it has room.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the engine's door gives no log-probabilities, which is the default.
+    fn score(&mut self, sequences: &[Forced]) -> Result<Vec<Vec<Scored>>, EngineError> {
+        let _ = sequences;
+        let engine = &self.info().engine;
+        Err(EngineError::unsupported(format!("{engine}: this engine's door gives no log-probabilities of given ids")))
+    }
 
     /// Drops prefix caches and pending work, so that a trial starts as the one before it did.
     ///

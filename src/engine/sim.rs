@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Boundary, Capabilities, Completions, Engine, EngineError, EngineInfo, ErrorKind, Event, EventBuf, FinishReason,
-    IdRange, LoadConfig, ModelInfo, Options, Request, RequestBatch, RequestId, Scheduler, Stats, StepRecord, TokenId,
-    stat,
+    Forced, IdRange, LoadConfig, ModelInfo, Options, Request, RequestBatch, RequestId, Scheduler, Scored, Stats,
+    StepRecord, TokenId, sim_scores::Model, stat,
 };
 use crate::{
     measure::{monotonic_ns, sleep_until_ns},
@@ -90,6 +90,14 @@ pub struct SimOptions {
     pub fault_at_step: u64,
     /// Whether it says that it works on a GPU, so that telemetry can be tried on recordings.
     pub gpu: bool,
+    /// Stands for the model's weights: another number is another model.
+    pub weights: u64,
+    /// The size of the errors of its log-probabilities, in nats: that of an engine's own arithmetic.
+    pub logit_error: f64,
+    /// Which errors: another number is another engine's arithmetic.
+    pub logit_error_seed: u64,
+    /// Whether the errors are others after every reset, as in an engine whose outputs do not repeat.
+    pub logit_error_varies: bool,
 }
 
 impl Default for SimOptions {
@@ -108,6 +116,10 @@ impl Default for SimOptions {
             fault: None,
             fault_at_step: 0,
             gpu: false,
+            weights: 0,
+            logit_error: 0.0,
+            logit_error_seed: 0,
+            logit_error_varies: false,
         }
     }
 }
@@ -145,6 +157,7 @@ pub struct Sim {
     kv_used: u64,
     steps: u64,
     rng: Xoshiro256PlusPlus,
+    model: Model,
 }
 
 impl Sim {
@@ -166,6 +179,7 @@ impl Sim {
                 "sim: expected max_seqs and prefill_chunk of at least 1 and vocab_size of at least 16",
             ));
         }
+        let model = Model::new(&options)?;
         let effective = match serde_json::to_value(&options) {
             Ok(serde_json::Value::Object(map)) => map.into_iter().collect(),
             _ => Options::new(),
@@ -208,12 +222,8 @@ impl Sim {
             steps: 0,
             rng: Xoshiro256PlusPlus::seed_from_u64(config.seed),
             options,
+            model,
         })
-    }
-
-    fn token(&self, prompt_hash: u64, position: u32) -> TokenId {
-        let span = u64::from(self.options.vocab_size - 4);
-        TokenId(4 + (mix(prompt_hash, u64::from(position)) % span) as u32)
     }
 
     fn admit(&mut self) {
@@ -274,7 +284,7 @@ impl Sim {
             if seq.produced == 0 || seq.prefilled < seq.prompt {
                 continue;
             }
-            let token = self.token(seq.prompt_hash, seq.produced - 1);
+            let token = self.model.token(seq.prompt_hash, seq.produced - 1);
             let finish = if seq.produced == seq.output {
                 Some(FinishReason::Length)
             } else if short {
@@ -372,8 +382,7 @@ impl Engine for Sim {
             )));
         }
         let seed = if request.sampling.is_greedy() { 0 } else { mix(1, request.sampling.seed) };
-        let prompt_hash =
-            request.prompt.iter().fold(seed, |state, id| (state ^ u64::from(id.0)).wrapping_mul(0x100_0000_01b3));
+        let prompt_hash = self.model.hash(seed, request.prompt);
         self.waiting.push_back(Seq {
             id: request.id,
             prompt_hash,
@@ -421,7 +430,12 @@ impl Engine for Sim {
         Ok(())
     }
 
+    fn score(&mut self, sequences: &[Forced]) -> Result<Vec<Vec<Scored>>, EngineError> {
+        Ok(sequences.iter().map(|sequence| self.model.score(sequence)).collect())
+    }
+
     fn reset(&mut self) -> Result<(), EngineError> {
+        self.model.redraw();
         self.waiting.clear();
         self.running.clear();
         self.cancelled.clear();

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use tacho::{
     engine::{
-        Boundary, Capabilities, Completion, Completions, Engine, EngineError, EngineInfo, EventBuf, FinishReason,
-        LoadConfig, Options, Request, RequestBatch, RequestId, Sampling, Scheduler as Schedules, Stats, StepRecord,
-        TokenId, stat,
+        Boundary, Capabilities, Completion, Completions, Engine, EngineError, EngineInfo, EventBuf, FinishReason, Forced,
+        LoadConfig, Options, Request, RequestBatch, RequestId, Sampling, Scheduler as Schedules, Scored, Stats,
+        StepRecord, TokenId, stat,
     },
     measure::{monotonic_ns, sleep_until_ns},
 };
@@ -19,6 +19,7 @@ use crate::{
     options::LlamaOptions,
     sampler::Sampler,
     scheduler::{Decoder, Limits, Row, Scheduler},
+    score,
     threads,
 };
 
@@ -322,6 +323,13 @@ impl Engine for LlamaCpp {
             self.cancelled.push(id);
         }
         Ok(())
+    }
+
+    fn score(&mut self, sequences: &[Forced]) -> Result<Vec<Vec<Scored>>, EngineError> {
+        if !self.scheduler.is_idle() {
+            return Err(EngineError::bad_request("llama.cpp: scoring needs an idle engine: reset first"));
+        }
+        score::score(&mut self.runner.context, self.scheduler.limits(), sequences)
     }
 
     fn reset(&mut self) -> Result<(), EngineError> {
