@@ -5,11 +5,15 @@
 //! writes the results. It links no engine, no Python and no CUDA; the crates under `ffi/` do, and depend on this one.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "harness")]
+pub mod agreement;
 pub mod cache;
 pub mod cell;
 pub mod engine;
 #[cfg(feature = "harness")]
 pub mod environment;
+#[cfg(feature = "harness")]
+pub mod fairness;
 pub mod gguf;
 pub mod measure;
 #[cfg(feature = "harness")]

@@ -284,6 +284,7 @@ class Engine:
             "attention_backend": _attention_backend(compilation) if self._core else None,
             "quantization": model.quantization,
             "torch": torch.__version__,
+            "torch_threads": torch.get_num_threads() if on_cpu and self._core else None,
             **self._environment,
         }
         sizes = [path.stat().st_size for path in self._model.glob("*.safetensors")]

@@ -184,6 +184,14 @@ pub struct RunArgs {
     /// The `python` of an environment of yours, instead of the one that `tacho engines install` made
     #[arg(long, value_name = "PATH", env = "TACHO_PYTHON_ENV", hide_env = true)]
     pub python: Option<PathBuf>,
+    /// How engines are set up against each other: defaults, equal (KV tokens and limits), or best (the plan's best options)
+    /// [default: defaults]
+    #[arg(long, value_name = "MODE", env = "TACHO_FAIRNESS", hide_env = true)]
+    pub fairness: Option<String>,
+    /// First compare what the engines say to the same prompts; kept for the next run (see `tacho agree`)
+    #[arg(long, env = "TACHO_AGREE", hide_env = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true, value_name = "BOOL")]
+    pub agree: Option<bool>,
     /// Finish an interrupted run: its plan, its directory, only the points that are missing
     #[arg(long, value_name = "DIR", env = "TACHO_RESUME", hide_env = true)]
     pub resume: Option<PathBuf>,

@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use clap::{ArgMatches, parser::ValueSource};
+use tacho::fairness::FairnessMode;
 use tacho::plan::{
     Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
     Values, check_overlaps, read,
@@ -120,6 +121,9 @@ impl Layer<'_> {
                 clock_band: self.parse("clock_band", &args.clock_band, scalar::fraction)?,
             },
             trace: self.parse("trace", &args.trace, TraceMode::named)?,
+            fairness: self.parse("fairness", &args.fairness, FairnessMode::named)?,
+            best: Vec::new(),
+            agree: self.take("agree", &args.agree),
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
             telemetry: self.parse("telemetry", &args.telemetry, scalar::period)?,

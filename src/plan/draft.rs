@@ -8,7 +8,7 @@ use super::{
     origin::{Origin, Sourced},
     point::TraceMode,
 };
-use crate::{measure::DeviceClockMode, workload::LengthDist};
+use crate::{fairness::FairnessMode, measure::DeviceClockMode, workload::LengthDist};
 
 /// What an axis can vary.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -172,6 +172,12 @@ pub struct Draft {
     pub trials: TrialsDraft,
     /// Whether kernels are traced.
     pub trace: Option<Sourced<TraceMode>>,
+    /// How the engines are set up against each other.
+    pub fairness: Option<Sourced<FairnessMode>>,
+    /// Options that hold in fairness mode `best` only.
+    pub best: Vec<Setting>,
+    /// Whether the engines' outputs are compared first.
+    pub agree: Option<Sourced<bool>>,
     /// The longest a load may take.
     pub load_within: Option<Sourced<Duration>>,
     /// The longest a trial may take.
@@ -185,11 +191,10 @@ impl Draft {
     #[must_use]
     pub fn over(self, weaker: Self) -> Self {
         let settings = settings_over(self.settings, weaker.settings);
-        let or_list = |strong: Vec<_>, weak| if strong.is_empty() { weak } else { strong };
         Self {
             name: self.name.or(weaker.name),
             seed: self.seed.or(weaker.seed),
-            engines: or_list(self.engines, weaker.engines),
+            engines: if self.engines.is_empty() { weaker.engines } else { self.engines },
             models: if self.models.is_empty() { weaker.models } else { self.models },
             settings,
             zip: self.zip.or(weaker.zip),
@@ -211,6 +216,9 @@ impl Draft {
                 clock_band: self.trials.clock_band.or(weaker.trials.clock_band),
             },
             trace: self.trace.or(weaker.trace),
+            fairness: self.fairness.or(weaker.fairness),
+            best: settings_over(self.best, weaker.best),
+            agree: self.agree.or(weaker.agree),
             load_within: self.load_within.or(weaker.load_within),
             trial_within: self.trial_within.or(weaker.trial_within),
             telemetry: self.telemetry.or(weaker.telemetry),

@@ -5,6 +5,7 @@
 
 mod draft;
 mod expand;
+mod fair;
 mod origin;
 mod point;
 mod read;

@@ -12,9 +12,11 @@ use super::{
     toml_tree::{Entry, Node, entries, tree},
     values,
 };
+use crate::fairness::FairnessMode;
 
-const TOP: [&str; 10] =
-    ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "telemetry", "deadlines"];
+const TOP: [&str; 12] = [
+    "name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "fairness", "agree", "telemetry", "deadlines",
+];
 const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
@@ -46,6 +48,11 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "axes" => axes(value, registry, &mut draft)?,
             "trials" => draft.trials = trials(value)?,
             "trace" => draft.trace = Some(trace(value)?),
+            "fairness" => draft.fairness = Some(fairness(value)?),
+            "agree" => {
+                let agree = value.json()?.as_bool().ok_or_else(|| value.wrong("true or false"))?;
+                draft.agree = Some(sourced(value, agree));
+            }
             "deadlines" => deadlines(value, &mut draft)?,
             "telemetry" => {
                 let text = value.scalar().ok_or_else(|| value.wrong("\"off\" or a period such as \"100ms\""))?;
@@ -65,6 +72,11 @@ fn sourced<T>(node: &Node<'_>, value: T) -> Sourced<T> {
 
 fn trace(node: &Node<'_>) -> Result<Sourced<TraceMode>, PlanError> {
     let mode = TraceMode::named(node.text("\"off\", \"once\" or \"abba\"")?);
+    Ok(sourced(node, mode.map_err(|problem| PlanError::at(&node.at(), problem))?))
+}
+
+fn fairness(node: &Node<'_>) -> Result<Sourced<FairnessMode>, PlanError> {
+    let mode = FairnessMode::named(node.text("\"defaults\", \"equal\" or \"best\"")?);
     Ok(sourced(node, mode.map_err(|problem| PlanError::at(&node.at(), problem))?))
 }
 
@@ -107,14 +119,15 @@ fn engines(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
         for field in &fields {
             match field.key {
                 "id" => {}
-                "options" => {
+                "options" | "best" => {
                     for option in field.value.entries("a table of the engine's options")? {
                         let parameter = Parameter::Option { engine: id.to_owned(), name: option.key.to_owned() };
                         let values = Values::Options(vec![option.value.json()?]);
-                        draft.settings.push(Setting { parameter, values, at: option.at() });
+                        let setting = Setting { parameter, values, at: option.at() };
+                        if field.key == "best" { &mut draft.best } else { &mut draft.settings }.push(setting);
                     }
                 }
-                _ => return Err(field.unknown("[[engine]]", &["id", "options"])),
+                _ => return Err(field.unknown("[[engine]]", &["id", "options", "best"])),
             }
         }
     }

@@ -7,12 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::origin::suggest;
 use crate::{
     cell::parent::CellProgram,
     engine::{Boundary, Scheduler},
+    fairness::LockMapping,
 };
 
 mod embedded {
@@ -66,9 +67,35 @@ pub struct EngineEntry {
     /// Whether options that are not listed here go to the engine unchecked: it refuses itself what it does not know.
     #[serde(default)]
     pub open_options: bool,
+    /// What it loads, where it loads one of the two formats only: of a plan that names both, it takes those.
+    #[serde(default)]
+    pub model_format: Option<ModelFormat>,
+    /// Why it cannot score given ids, where its adapter cannot.
+    #[serde(default)]
+    pub cannot_score: Option<String>,
+    /// Where it tells what all engines share.
+    #[serde(default)]
+    pub lock: LockMapping,
     /// Its options by its own names.
     #[serde(default)]
     pub options: BTreeMap<String, OptionEntry>,
+}
+
+/// How a model is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelFormat {
+    /// One GGUF file.
+    Gguf,
+    /// A folder with `config.json` and safetensors.
+    Folder,
+}
+
+impl ModelFormat {
+    /// That of a path: a folder is one, whatever it holds, and everything else is a file.
+    pub fn of(model: &Path) -> Self {
+        if model.is_dir() { Self::Folder } else { Self::Gguf }
+    }
 }
 
 fn yes() -> bool {

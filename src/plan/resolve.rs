@@ -11,12 +11,15 @@ use super::{
     EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
     expand::{combinations, point_count},
+    fair,
     origin::{Origin, Sourced, suggest},
-    registry::Registry,
+    registry::{ModelFormat, Registry},
     scalar::duration_text,
     values::MAX_POINTS,
 };
-use crate::{cell::protocol::Load, engine::Sampling, measure::DeviceClockMode, workload::LengthDist};
+use crate::{
+    cell::protocol::Load, engine::Sampling, fairness::FairnessMode, measure::DeviceClockMode, workload::LengthDist,
+};
 
 const DEFAULT: Origin = Origin::Default("default");
 const DEFAULT_INPUT: LengthDist = LengthDist::Fixed(128);
@@ -113,6 +116,9 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let mut notes = Vec::new();
     let engines = engines(&draft, registry)?;
     let settings = used_settings(&draft, registry, &engines, &mut notes)?;
+    let fairness = draft.fairness.clone().unwrap_or_else(|| Sourced::new(FairnessMode::Defaults, DEFAULT));
+    let best = used_settings(&Draft { settings: draft.best.clone(), ..draft.clone() }, registry, &engines, &mut notes)?;
+    let settings = fair::with_best(settings, &best, fairness.value, &fairness.at, &engines, &mut notes)?;
     settings.iter().try_for_each(check_values)?;
     let mut told = Told::default();
     let name = told.tell("name", draft.name, "run".to_owned(), Clone::clone);
@@ -133,6 +139,9 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let sampling = sampling(draft.sampling, seed, &mut told)?;
     let trials = trials(draft.trials, &mut told)?;
     let trace = told.tell("trace", draft.trace, TraceMode::Off, |mode| mode.as_str().to_owned());
+    let mode = fairness.value;
+    told.push("fairness", mode.as_str().to_owned(), &fairness.at);
+    let agree = told.tell("agree", draft.agree, false, bool::to_string);
     let text = |time: &Duration| duration_text(*time);
     let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
     let trial_within = told.tell("deadlines.trial", draft.trial_within, DEFAULT_TRIAL_WITHIN, text);
@@ -149,7 +158,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
                 return Err(PlanError::general(format!("engine '{id}' needs a model, and the plan names none"))
                     .help("give --model PATH, or model = \"PATH\" in the plan: a GGUF file or a model folder"));
             }
-            _ => draft.models.iter().map(|model| Some(model.value.clone())).collect(),
+            entry => models_for(&draft.models, entry.ok().and_then(|entry| entry.model_format)),
         };
         let total = point_count(&own, zip)?.saturating_mul(models.len()).saturating_add(points.len());
         if total > MAX_POINTS {
@@ -167,8 +176,23 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             }
         }
     }
-    let plan = Plan { name, points, trials, trace, load_within, trial_within, telemetry };
+    if mode == FairnessMode::Equal
+        && let Some(limits) = fair::set_equal(&mut points, registry, &settings, &mut notes)?
+    {
+        for (name, value) in limits.fields() {
+            told.push(&format!("fairness.{name}"), value.to_string(), &Origin::Default("fairness: what the points need"));
+        }
+    }
+    let plan = Plan { name, points, trials, trace, fairness: mode, agree, load_within, trial_within, telemetry };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
+}
+
+/// The models that an engine takes: of a plan that names both formats, those of its own; all of them otherwise.
+fn models_for(models: &[Sourced<PathBuf>], format: Option<ModelFormat>) -> Vec<Option<PathBuf>> {
+    let is = |model: &&Sourced<PathBuf>| format.is_none_or(|format| ModelFormat::of(&model.value) == format);
+    let own: Vec<_> = models.iter().filter(is).collect();
+    let taken = if own.is_empty() { models.iter().collect() } else { own };
+    taken.into_iter().map(|model| Some(model.value.clone())).collect()
 }
 
 /// A model's name among those of the plan: its file's, or its path where two files have one name.

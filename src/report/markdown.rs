@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     cell::protocol::Method,
+    fairness,
     measure::MAX_DISAGREEMENT,
     metrics::definitions::{METRICS, PERCENTILES},
     results::{EngineRecord, PointRecord, PointStatus, RunInfo, Summary},
@@ -31,6 +32,10 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     machine(&mut text, info);
     engines(&mut text, info);
     figures(&mut text, records);
+    text.push_str(&fairness::markdown(&fairness::of_run(info), escape));
+    if let Some(agreement) = &info.agreement {
+        text.push_str(&agreement.markdown(escape));
+    }
     hardware_section(&mut text, info, records);
     caveats(&mut text, info, records);
     meaning(&mut text);

@@ -8,6 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    agreement::Agreement,
     engine::{EngineInfo, LoadConfig},
     measure::telemetry::GpuDevice,
     roofline::Ceilings,
@@ -51,6 +52,9 @@ pub struct RunInfo {
     /// The GPUs, how they were watched, and what they can do.
     #[serde(default)]
     pub hardware: RunHardware,
+    /// Whether the engines say the same, where that was asked.
+    #[serde(default)]
+    pub agreement: Option<Agreement>,
 }
 
 /// What a run knows of its hardware beside the processor's name.
@@ -134,6 +138,7 @@ impl RunInfo {
             resumed_at: Vec::new(),
             resume_notes: Vec::new(),
             hardware: RunHardware::default(),
+            agreement: None,
         }
     }
 

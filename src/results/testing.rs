@@ -50,6 +50,7 @@ pub(crate) fn info() -> RunInfo {
         resumed_at: Vec::new(),
         resume_notes: Vec::new(),
         hardware: RunHardware::default(),
+        agreement: None,
     }
 }
 
