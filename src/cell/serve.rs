@@ -186,7 +186,9 @@ fn score(engine: &mut dyn Engine, sequences: &[Forced]) -> Result<Vec<Vec<Scored
     let found: Vec<usize> = scores.iter().map(Vec::len).collect();
     let asked: Vec<usize> = sequences.iter().map(|sequence| sequence.continuation.len()).collect();
     if found != asked {
-        return Err(EngineError::mismatch(format!("scores were asked for {asked:?} positions and given for {found:?}")));
+        return Err(EngineError::mismatch(format!(
+            "scores were asked for {asked:?} positions and given for {found:?}"
+        )));
     }
     match scores.iter().flatten().find(|scored| !scored.is_finite()) {
         Some(odd) => Err(EngineError::engine(format!("a score is no number: {odd:?}"))),

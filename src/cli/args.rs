@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
 
 use super::{
+    agree_args::{self, AgreeArgs},
     exit,
     model_args::{self, ModelAction},
 };
@@ -47,6 +48,9 @@ pub enum Command {
     /// Measure: run every point of a plan
     #[command(after_help = format!("{RUN_EXAMPLES}\n\n{}", exit::HELP))]
     Run(Box<RunArgs>),
+    /// Compare what engines say: the same model, differences of arithmetic, or another model
+    #[command(after_help = agree_args::EXAMPLES)]
+    Agree(Box<AgreeArgs>),
     /// List the plans that ship with Tacho, or print one
     Plans {
         /// The plan to print

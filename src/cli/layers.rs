@@ -11,7 +11,7 @@ use tacho::plan::{
     values::{self, ValueError},
 };
 
-use super::{args::RunArgs, exit::Failure};
+use super::{agree_args::AgreeArgs, args::RunArgs, exit::Failure};
 
 /// The plan that the arguments, the environment and the plan file make together.
 pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
@@ -30,6 +30,27 @@ pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
         if tacho::plan::check_name(&stem).is_ok() {
             draft.name = Some(Sourced::new(stem, Origin::Default("default: the file's name")));
         }
+    }
+    Ok(resolve(draft, &registry)?)
+}
+
+/// The plan whose engines are compared: what the file, the environment and the flags say of engines and models.
+pub fn agree_plan(args: &AgreeArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
+    let registry = Registry::embedded().map_err(|error| Failure::usage(error.to_string()))?;
+    let mut draft = match &args.plan {
+        Some(plan) => read(&open(plan, matches)?, &registry)?,
+        None => Draft::default(),
+    };
+    for source in [ValueSource::EnvVariable, ValueSource::CommandLine] {
+        let layer = Layer { matches, source, registry: &registry };
+        let options = layer.list("engine_option", &args.engine_option);
+        let said = Draft {
+            engines: layer.list("engine", &args.engine),
+            models: layer.list("model", &args.model),
+            settings: options.iter().map(|option| layer.option(option)).collect::<Result<_, _>>()?,
+            ..Draft::default()
+        };
+        draft = said.over(draft);
     }
     Ok(resolve(draft, &registry)?)
 }

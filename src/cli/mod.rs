@@ -1,5 +1,7 @@
 //! The command line: arguments to a plan, progress, exit codes. The library knows nothing of it.
 
+mod agree;
+mod agree_args;
 mod args;
 mod build;
 mod ceilings;
@@ -39,6 +41,10 @@ pub fn main() -> ExitCode {
         Command::Run(args) => match matches.subcommand_matches("run") {
             Some(matches) => run::run(&args, matches),
             None => Err(exit::Failure::usage("the run command has no arguments")),
+        },
+        Command::Agree(args) => match matches.subcommand_matches("agree") {
+            Some(matches) => agree::agree(&args, matches),
+            None => Err(exit::Failure::usage("the agree command has no arguments")),
         },
         Command::Plans { name } => lists::plans(name.as_deref()),
         Command::Engines { action: None, json } => cells::list(json == Some(true)),

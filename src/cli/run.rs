@@ -14,6 +14,7 @@ use tacho::{
 };
 
 use super::{
+    agree,
     args::{Cli, RunArgs},
     ceilings, cells, dry_run,
     exit::{self, Failure},
@@ -46,6 +47,9 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let quiet = args.quiet == Some(true);
     if !quiet {
         eprintln!("run directory: {}", dir.path().display());
+    }
+    if plan.agree && dir.info().agreement.is_none() {
+        agree::before_run(&plan, &mut dir, args.python.as_deref())?;
     }
     let interrupted = interrupt::flag(quiet)?;
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;

@@ -61,8 +61,7 @@ impl Ratio {
     /// What stands beside the ratio or in its place; empty for [`Ratio::Plain`].
     pub fn note(&self) -> String {
         let told = |differences: &[Difference]| {
-            let texts: Vec<String> =
-                differences.iter().map(|d| format!("{} ({} and {})", d.field, d.a, d.b)).collect();
+            let texts: Vec<String> = differences.iter().map(|d| format!("{} ({} and {})", d.field, d.a, d.b)).collect();
             texts.join(", ")
         };
         match self {

@@ -95,14 +95,19 @@ mod tests {
 
     #[test]
     fn limits_fit_every_engine_exactly() {
-        let blocks = mapping("[set]\nkv_tokens = { option = 'blocks', per = 96, plus = 1, with = { block_size = 96 } }\nmax_seqs = 'seqs'");
+        let blocks = mapping(
+            "[set]\nkv_tokens = { option = 'blocks', per = 96, plus = 1, with = { block_size = 96 } }\nmax_seqs = 'seqs'",
+        );
         let rounded = mapping("[set]\nkv_tokens = { option = 'kv', multiple = 256 }\nmax_batched_tokens = 'step'");
         let limits = Equal::new(8, 200, &[&blocks, &rounded]);
         assert_eq!((limits.kv_tokens, limits.max_batched_tokens), (8 * 768, 2048));
         let (mut one, mut two) = (Options::new(), Options::new());
         assert_eq!(equal(&limits, &blocks, &mut one), Ok(vec!["max_batched_tokens"]));
         assert_eq!(equal(&limits, &rounded, &mut two), Ok(vec!["max_seqs"]));
-        assert_eq!((&one["blocks"], &one["block_size"], &one["seqs"]), (&Json::from(65), &Json::from(96), &Json::from(8)));
+        assert_eq!(
+            (&one["blocks"], &one["block_size"], &one["seqs"]),
+            (&Json::from(65), &Json::from(96), &Json::from(8))
+        );
         assert_eq!((&two["kv"], &two["step"]), (&Json::from(6144), &Json::from(2048)));
     }
 

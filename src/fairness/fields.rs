@@ -66,11 +66,21 @@ pub const FIELDS: &[Field] = &[
         None,
         "quantised weights are other arithmetic and other bytes read for every token",
     )),
-    dtype(blocking("kv_dtype", "type of cached keys and values", None, "another type is other bytes read and another capacity")),
+    dtype(blocking(
+        "kv_dtype",
+        "type of cached keys and values",
+        None,
+        "another type is other bytes read and another capacity",
+    )),
     dtype(listed("logits_dtype", "type of the logits that tokens are chosen from", None)),
     blocking(SAMPLING, "how requests ask for tokens to be chosen", None, "other rules are other work for every token"),
     listed("sampler", "what chooses the tokens", None),
-    blocking("prefix_cache", "whether prompts are answered from earlier ones", None, "a cached prompt is work not done"),
+    blocking(
+        "prefix_cache",
+        "whether prompts are answered from earlier ones",
+        None,
+        "a cached prompt is work not done",
+    ),
     blocking(
         "parallelism",
         "tensor-parallel × pipeline-parallel ways",

@@ -86,7 +86,10 @@ impl LockRecord {
                 None => Known::value(format!("none: {} has no weights", info.engine)),
             },
         );
-        settle(SAMPLING, sampling.map_or_else(|| Known::unknown("the plan names no sampling"), |s| Known::value(rule(s))));
+        settle(
+            SAMPLING,
+            sampling.map_or_else(|| Known::unknown("the plan names no sampling"), |s| Known::value(rule(s))),
+        );
         Self { label: label.to_owned(), engine: info.engine.clone(), version: info.version.clone(), fields }
     }
 
@@ -143,7 +146,10 @@ pub fn of_run(info: &RunInfo) -> Vec<LockRecord> {
 /// Gives a record the family that its engine and weights were found to agree with.
 fn agree(lock: &mut LockRecord, agreement: &Agreement, digest: &str) {
     if let Some(family) = agreement.family(&lock.engine, digest) {
-        let why = format!("`tacho agree` {} found the same model in other files", &agreement.key[..agreement.key.len().min(12)]);
+        let why = format!(
+            "`tacho agree` {} found the same model in other files",
+            &agreement.key[..agreement.key.len().min(12)]
+        );
         lock.fields.insert(MODEL_FAMILY.to_owned(), Known::Value { value: Json::from(family), declared: Some(why) });
     }
 }

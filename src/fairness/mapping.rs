@@ -214,12 +214,30 @@ mod tests {
         let value = |value: Json| Known::value(value);
         assert_eq!(read("", "kv_tokens"), value(json!(512)));
         assert_eq!(read("", "weights_dtype"), value(json!("bf16")));
-        assert_eq!(read("quantisation = { from = 'model.weights_dtype', map = { bf16 = 'none' } }", "quantisation"), value(json!("none")));
-        assert_eq!(read("quantisation = { from = 'effective.none', map = { null = 'none' } }", "quantisation"), value(json!("none")));
-        assert_eq!(read("kv_dtype = { from = 'effective.kv', map = { auto = '@effective.dtype' } }", "kv_dtype"), value(json!("bf16")));
-        assert_eq!(read("kv_dtype = { from = ['effective.type_k', 'effective.type_v'] }", "kv_dtype"), value(json!(["f16", "q8_0"])));
+        assert_eq!(
+            read("quantisation = { from = 'model.weights_dtype', map = { bf16 = 'none' } }", "quantisation"),
+            value(json!("none"))
+        );
+        assert_eq!(
+            read("quantisation = { from = 'effective.none', map = { null = 'none' } }", "quantisation"),
+            value(json!("none"))
+        );
+        assert_eq!(
+            read("kv_dtype = { from = 'effective.kv', map = { auto = '@effective.dtype' } }", "kv_dtype"),
+            value(json!("bf16"))
+        );
+        assert_eq!(
+            read("kv_dtype = { from = ['effective.type_k', 'effective.type_v'] }", "kv_dtype"),
+            value(json!(["f16", "q8_0"]))
+        );
         assert_eq!(read("overlap = { from = 'effective.off', not = true }", "overlap"), value(json!(false)));
-        assert_eq!(read("chunked_prefill = { from = 'kv_capacity_tokens', map = { '-1' = false, '*' = true } }", "chunked_prefill"), value(json!(true)));
+        assert_eq!(
+            read(
+                "chunked_prefill = { from = 'kv_capacity_tokens', map = { '-1' = false, '*' = true } }",
+                "chunked_prefill"
+            ),
+            value(json!(true))
+        );
         let declared = Known::Value { value: json!("f32"), declared: Some("the header".to_owned()) };
         assert_eq!(read("logits_dtype = { declared = 'float32', why = 'the header' }", "logits_dtype"), declared);
     }
@@ -234,7 +252,9 @@ mod tests {
 
     #[test]
     fn settings_are_a_name_or_a_table() {
-        let mapping = mapping("[set]\nmax_seqs = 'n'\nkv_tokens = { option = 'blocks', per = 64, plus = 1, with = { block_size = 64 } }");
+        let mapping = mapping(
+            "[set]\nmax_seqs = 'n'\nkv_tokens = { option = 'blocks', per = 64, plus = 1, with = { block_size = 64 } }",
+        );
         assert_eq!((mapping.set["max_seqs"].option.as_str(), mapping.set["max_seqs"].per), ("n", 1));
         assert_eq!((mapping.set["kv_tokens"].per, mapping.set["kv_tokens"].plus), (64, 1));
     }

@@ -25,10 +25,14 @@ pub(super) fn with_best(
         }
         return Ok(settings);
     }
-    let of = |id: &String, setting: &Setting| matches!(&setting.parameter, Parameter::Option { engine, .. } if engine == id);
+    let of =
+        |id: &String, setting: &Setting| matches!(&setting.parameter, Parameter::Option { engine, .. } if engine == id);
     if let Some(id) = engines.iter().find(|id| !best.iter().any(|setting| of(id, setting))) {
-        return Err(PlanError::at(at, format!("fairness is best, and the plan holds no best options for engine '{id}'"))
-            .help(format!("add them: [[engine]] with id = \"{id}\" and best = {{ … }}")));
+        return Err(PlanError::at(
+            at,
+            format!("fairness is best, and the plan holds no best options for engine '{id}'"),
+        )
+        .help(format!("add them: [[engine]] with id = \"{id}\" and best = {{ … }}")));
     }
     let mut all: Vec<Setting> = settings
         .into_iter()
@@ -71,7 +75,9 @@ pub(super) fn set_equal(
                 at.map_or_else(|| PlanError::general(problem.clone()), |at| PlanError::at(at, problem.clone()))
                     .help("leave the option out, or choose fairness = \"defaults\"")
             })?;
-            let note = |field| format!("fairness = equal: engine '{id}' has no option for {field}; what it does is in tacho.lock.json");
+            let note = |field| {
+                format!("fairness = equal: engine '{id}' has no option for {field}; what it does is in tacho.lock.json")
+            };
             for field in missing {
                 let note = note(field);
                 if !notes.contains(&note) {

@@ -15,7 +15,18 @@ use super::{
 use crate::fairness::FairnessMode;
 
 const TOP: [&str; 12] = [
-    "name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "fairness", "agree", "telemetry", "deadlines",
+    "name",
+    "seed",
+    "engine",
+    "model",
+    "workload",
+    "axes",
+    "trials",
+    "trace",
+    "fairness",
+    "agree",
+    "telemetry",
+    "deadlines",
 ];
 const TRIALS: [&str; 9] = [
     "target",
@@ -124,7 +135,8 @@ fn engines(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
                         let parameter = Parameter::Option { engine: id.to_owned(), name: option.key.to_owned() };
                         let values = Values::Options(vec![option.value.json()?]);
                         let setting = Setting { parameter, values, at: option.at() };
-                        if field.key == "best" { &mut draft.best } else { &mut draft.settings }.push(setting);
+                        let list = if field.key == "best" { &mut draft.best } else { &mut draft.settings };
+                        list.push(setting);
                     }
                 }
                 _ => return Err(field.unknown("[[engine]]", &["id", "options", "best"])),

@@ -92,9 +92,9 @@ pub enum ModelFormat {
 }
 
 impl ModelFormat {
-    /// That of a path: a folder is one, whatever it holds, and everything else is a file.
+    /// That of a path, by its name alone: the plan may be looked at on another machine.
     pub fn of(model: &Path) -> Self {
-        if model.is_dir() { Self::Folder } else { Self::Gguf }
+        if model.extension().is_some_and(|kind| kind == "gguf") { Self::Gguf } else { Self::Folder }
     }
 }
 

@@ -180,7 +180,11 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
         && let Some(limits) = fair::set_equal(&mut points, registry, &settings, &mut notes)?
     {
         for (name, value) in limits.fields() {
-            told.push(&format!("fairness.{name}"), value.to_string(), &Origin::Default("fairness: what the points need"));
+            told.push(
+                &format!("fairness.{name}"),
+                value.to_string(),
+                &Origin::Default("fairness: what the points need"),
+            );
         }
     }
     let plan = Plan { name, points, trials, trace, fairness: mode, agree, load_within, trial_within, telemetry };

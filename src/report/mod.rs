@@ -9,3 +9,4 @@ mod text;
 
 pub use markdown::markdown;
 pub use table::terminal_table;
+pub use text::escape;

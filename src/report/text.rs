@@ -45,7 +45,7 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
 }
 
 /// Text as Markdown that says the same: on one line, with nothing that Markdown or HTML would read.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in one_line(text).chars() {
         match c {

@@ -288,7 +288,7 @@ fn refuse_double(info: &EngineInfo) -> Result<(), Failure> {
 }
 
 /// An engine configuration's name in `run.json`: the engine, its model and the options that were asked for.
-fn engine_label(load: &LoadConfig, model_digest: Option<&str>) -> String {
+pub(crate) fn engine_label(load: &LoadConfig, model_digest: Option<&str>) -> String {
     let mut words = vec![load.engine.clone()];
     if let (Some(name), Some(digest)) = (load.model.as_deref().and_then(Path::file_stem), model_digest) {
         words.push(format!("{}@{}", name.to_string_lossy(), digest.get(..8).unwrap_or(digest)));

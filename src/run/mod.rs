@@ -8,6 +8,7 @@ mod point;
 mod progress;
 mod traced;
 
+pub(crate) use execute::engine_label;
 pub use execute::{DOUBLES_VARIABLE, RunOptions, RunReport, execute};
 pub use hardware::OpenGpus;
 pub use model::digest as model_digest;

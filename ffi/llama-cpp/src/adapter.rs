@@ -4,8 +4,8 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use tacho::{
     engine::{
-        Boundary, Capabilities, Completion, Completions, Engine, EngineError, EngineInfo, EventBuf, FinishReason, Forced,
-        LoadConfig, Options, Request, RequestBatch, RequestId, Sampling, Scheduler as Schedules, Scored, Stats,
+        Boundary, Capabilities, Completion, Completions, Engine, EngineError, EngineInfo, EventBuf, FinishReason,
+        Forced, LoadConfig, Options, Request, RequestBatch, RequestId, Sampling, Scheduler as Schedules, Scored, Stats,
         StepRecord, TokenId, stat,
     },
     measure::{monotonic_ns, sleep_until_ns},
@@ -19,8 +19,7 @@ use crate::{
     options::LlamaOptions,
     sampler::Sampler,
     scheduler::{Decoder, Limits, Row, Scheduler},
-    score,
-    threads,
+    score, threads,
 };
 
 /// The engine's id, as in `engines/llama.cpp`.

@@ -24,7 +24,9 @@ pub fn score(context: &mut Context, limits: &Limits, sequences: &[Forced]) -> Re
             limits.max_model_len
         )));
     }
-    if let Some(id) = sequences.iter().flat_map(|s| s.prompt.iter().chain(&s.continuation)).find(|id| id.0 >= limits.vocab_size) {
+    if let Some(id) =
+        sequences.iter().flat_map(|s| s.prompt.iter().chain(&s.continuation)).find(|id| id.0 >= limits.vocab_size)
+    {
         return Err(EngineError::bad_request(format!(
             "llama.cpp: id {} is to be scored; the vocabulary has {}",
             id.0, limits.vocab_size

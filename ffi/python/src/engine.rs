@@ -6,8 +6,8 @@ use pyo3::{
 use rustc_hash::FxHashSet;
 use tacho::{
     engine::{
-        Completions, Engine, EngineError, EngineInfo, EventBuf, FinishReason, Forced, LoadConfig, Request, RequestBatch,
-        RequestId, Sampling, Scored, Stats,
+        Completions, Engine, EngineError, EngineInfo, EventBuf, FinishReason, Forced, LoadConfig, Request,
+        RequestBatch, RequestId, Sampling, Scored, Stats,
     },
     measure::{monotonic_ns, sleep_until_ns},
 };
@@ -201,20 +201,20 @@ impl Engine for PythonEngine {
     }
 
     fn score(&mut self, sequences: &[Forced]) -> Result<Vec<Vec<Scored>>, EngineError> {
-        if self.door.score.is_none() {
-            return Err(EngineError::unsupported(format!(
-                "{}: its shim has no `score`: this engine's door gives no log-probabilities of given ids",
-                self.name
-            )));
-        }
-        self.call(|py, door| {
+        let told = self.call(|py, door| {
+            let Some(score) = &door.score else { return Ok(None) };
             let (prompts, continuations) = (PyList::empty(py), PyList::empty(py));
             for sequence in sequences {
                 prompts.append(convert::ids_to_list(py, &sequence.prompt)?)?;
                 continuations.append(convert::ids_to_list(py, &sequence.continuation)?)?;
             }
-            let score = door.score.as_ref().map_or_else(|| py.None(), |score| score.clone_ref(py));
-            convert::scores(&score.bind(py).call1((prompts, continuations))?)
+            convert::scores(&score.bind(py).call1((prompts, continuations))?).map(Some)
+        })?;
+        told.ok_or_else(|| {
+            EngineError::unsupported(format!(
+                "{}: its shim has no `score`: this engine's door gives no log-probabilities of given ids",
+                self.name
+            ))
         })
     }
 
