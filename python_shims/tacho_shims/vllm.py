@@ -88,10 +88,14 @@ def _engine_args(config, model, options):
     asked.update(options)
     from vllm.platforms import current_platform
 
-    sizes = ("kv_cache_memory_bytes", "num_gpu_blocks_override", "gpu_memory_utilization")
+    sizes = ("kv_cache_memory_bytes", "gpu_memory_utilization")
     if current_platform.is_cpu() and not any(name in asked for name in sizes) and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         # Without it vLLM takes nearly all of the host's memory.
-        asked["kv_cache_memory_bytes"] = _kv_bytes(model, asked["max_num_seqs"], asked["max_model_len"])
+        seqs, tokens = asked["max_num_seqs"], asked["max_model_len"]
+        if "num_gpu_blocks_override" in asked:
+            # vLLM profiles memory even where the number of blocks is told.
+            seqs, tokens = asked["num_gpu_blocks_override"], asked.get("block_size", 128)
+        asked["kv_cache_memory_bytes"] = _kv_bytes(model, seqs, tokens)
     return asked
 
 
@@ -311,7 +315,13 @@ class Engine:
             },
             "effective": plain(effective),
             # By the memory that was free as vLLM profiled it.
-            "observed": plain({"num_gpu_blocks": cache.num_gpu_blocks}),
+            # One block is vLLM's own. `kv_capacity_tokens` counts what requests of the longest length can use of the others.
+            "observed": plain(
+                {
+                    "num_gpu_blocks": cache.num_gpu_blocks,
+                    "kv_block_tokens": (cache.num_gpu_blocks - 1) * cache.block_size if cache.num_gpu_blocks else None,
+                }
+            ),
         }
 
 

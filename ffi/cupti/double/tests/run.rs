@@ -46,6 +46,8 @@ fn plan(trace: TraceMode) -> Plan {
             clock_band: 0.05,
         },
         trace,
+        fairness: Default::default(),
+        agree: false,
         telemetry: None,
         load_within: Duration::from_secs(60),
         trial_within: Duration::from_secs(60),
