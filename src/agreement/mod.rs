@@ -14,4 +14,4 @@ pub mod verdict;
 
 pub use prompts::Prompts;
 pub use record::{Agreement, Divergence, Floor, ForcedComparison, PairAgreement, Taker, Verdict};
-pub use run::{Agree, Agreed, agree};
+pub use run::{Agree, Agreed, agree, comparable};

@@ -121,46 +121,55 @@ fn keep(file: &Path, agreement: &Agreement) -> std::io::Result<()> {
     fs::rename(aside, file)
 }
 
-fn seats<'a>(plan: &Plan, ask: &Agree<'_>, registry: &'a Registry) -> Result<Vec<Seat<'a>>, String> {
+/// Checks that a plan names what can be compared: two engine configurations at least, on one model.
+///
+/// # Errors
+/// A sentence for a person.
+pub fn comparable(plan: &Plan) -> Result<(), String> {
+    let cells = plan.cells();
+    if cells.len() < 2 {
+        return Err(format!(
+            "expected at least two engine configurations to compare, found {}; name more engines, or an engine's option with \
+             several values",
+            cells.len()
+        ));
+    }
     let mut models: BTreeMap<&str, &Path> = BTreeMap::new();
+    for model in cells.iter().filter_map(|cell| cell.load.model.as_deref()) {
+        let format = if ModelFormat::of(model) == ModelFormat::Gguf { "GGUF files" } else { "model folders" };
+        let first = *models.entry(format).or_insert(model);
+        if first != model {
+            return Err(format!(
+                "the plan names several {format}, {} and {}: engines are compared on one model; name it with --model, once in \
+                 each format that they need",
+                first.display(),
+                model.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn seats<'a>(plan: &Plan, ask: &Agree<'_>, registry: &'a Registry) -> Result<Vec<Seat<'a>>, String> {
+    comparable(plan)?;
     let mut digests: BTreeMap<PathBuf, String> = BTreeMap::new();
     let mut seats = Vec::new();
-    let cells = plan.cells();
-    for cell in &cells {
-        if let Some(model) = &cell.load.model {
-            let format = if ModelFormat::of(model) == ModelFormat::Gguf { "GGUF files" } else { "model folders" };
-            let first = models.entry(format).or_insert(model);
-            if *first != model {
-                return Err(format!(
-                    "the plan names several {format}, {} and {}: engines are compared on one model; name it with --model, \
-                     once in each format that they need",
-                    first.display(),
-                    model.display()
-                ));
-            }
-            if !digests.contains_key(model) {
-                let digest = model_digest(model)
-                    .map_err(|error| format!("the model {} cannot be read: {error}", model.display()))?;
-                digests.insert(model.clone(), digest);
-            }
+    for cell in plan.cells() {
+        if let Some(model) = cell.load.model.as_ref().filter(|model| !digests.contains_key(*model)) {
+            let digest = model_digest(model)
+                .map_err(|error| format!("the model {} cannot be read: {error}", model.display()))?;
+            digests.insert(model.clone(), digest);
         }
         let digest = cell.load.model.as_ref().and_then(|model| digests.get(model)).cloned();
         let load = LoadConfig {
             // As in the conformance checks where that is enough: MAX compiles these in and keeps what it compiled.
             max_seqs: conformance::SEQS,
             max_model_len: conformance::LONGEST.max(ask.prompts.longest() + ask.tokens + 1),
-            ..cell.load.clone()
+            ..cell.load
         };
         let entry = registry.get(&load.engine).map_err(|error| error.to_string())?;
         let label = engine_label(&load, digest.as_deref());
         seats.push(Seat { entry, program: (ask.cell_program)(&load.engine), load, digest, label });
-    }
-    if seats.len() < 2 {
-        return Err(format!(
-            "expected at least two engine configurations to compare, found {}; name more engines, or an engine's option with \
-             several values",
-            seats.len()
-        ));
     }
     Ok(seats)
 }

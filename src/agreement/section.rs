@@ -32,25 +32,25 @@ impl Agreement {
                 Some(Verdict::Different) => "**different**".to_owned(),
                 Some(other) => other.as_str().to_owned(),
             };
-            let margin = |margin: Option<f64>| margin.map_or_else(|| "not scored".to_owned(), |m| format!("{m:.1e}"));
+            let margin = |margin: Option<f64>| margin.map_or_else(|| "not scored".to_owned(), nats);
             let parted: Vec<String> =
                 pair.divergences.iter().map(|d| format!("{}.{}: {}", d.prompt, d.position, margin(d.margin))).collect();
             let (same, apart) = match &pair.forced {
                 Some(forced) => (
                     format!("{} of {}", forced.same_top, forced.positions),
-                    format!("{:.1e}, {:.1e}", forced.median_lp, forced.max_lp),
+                    format!("{}, {}", nats(forced.median_lp), nats(forced.max_lp)),
                 ),
                 None => ("–".to_owned(), "–".to_owned()),
             };
             let _ = writeln!(
                 text,
-                "| {} and {} | {verdict} | {} of {} | {} | {same} | {apart} | {:.1e} |",
+                "| {} and {} | {verdict} | {} of {} | {} | {same} | {apart} | {} |",
                 number(&pair.a),
                 number(&pair.b),
                 pair.identical,
                 self.prompts.len(),
                 if parted.is_empty() { "–".to_owned() } else { parted.join(", ") },
-                pair.floor,
+                nats(pair.floor),
             );
         }
         text.push('\n');
@@ -79,8 +79,13 @@ fn parts(taker: &Taker) -> String {
 
 fn moves(taker: &Taker, escape: fn(&str) -> String) -> String {
     match (taker.floor.runs_lp, taker.floor.batch_lp, taker.failed.as_ref().or(taker.scores_null_reason.as_ref())) {
-        (Some(again), Some(alone), _) => format!("{again:.1e}, {alone:.1e}"),
+        (Some(again), Some(alone), _) => format!("{}, {}", nats(again), nats(alone)),
         (.., Some(why)) => format!("– ({})", escape(why)),
         _ => "–".to_owned(),
     }
+}
+
+/// A difference of log-probabilities, for a person.
+pub(super) fn nats(difference: f64) -> String {
+    if difference == 0.0 { "0".to_owned() } else { format!("{difference:.1e}") }
 }

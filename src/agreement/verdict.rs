@@ -5,6 +5,7 @@
 //! margin between them is at most 2 F: each of the two may move by F. So a divergence at a margin of at most 2 F is what
 //! another order of arithmetic does, and one at a wider margin is not.
 use super::record::{Divergence, ForcedComparison, PairAgreement, Taker, Verdict};
+use super::section::nats;
 use crate::engine::Scored;
 
 /// The least share of positions at which two engines must have the same likeliest id along the common continuations to be
@@ -93,13 +94,15 @@ fn forced(one: &[Vec<Scored>], other: &[Vec<Scored>]) -> Option<ForcedComparison
 
 fn decide(pair: &PairAgreement, unscored: Option<&str>) -> (Verdict, String) {
     let (floor, limit) = (pair.floor, 2.0 * pair.floor);
+    let explained = nats(limit);
     let alone = unscored.map_or_else(String::new, |why| format!(" (by outputs alone: {why})"));
     for parted in &pair.divergences {
         let place = format!("prompt {}, position {}", parted.prompt, parted.position);
         match parted.margin {
             Some(margin) if margin > limit => {
                 let why = format!(
-                    "outputs part at {place}, where the likeliest id leads by {margin:.2e} nats; the floor explains {limit:.2e}"
+                    "outputs part at {place}, where the likeliest id leads by {} nats; the floor explains {explained}",
+                    nats(margin)
                 );
                 return (Verdict::Different, why + &alone);
             }
@@ -118,7 +121,8 @@ fn decide(pair: &PairAgreement, unscored: Option<&str>) -> (Verdict, String) {
     if let Some(forced) = &pair.forced {
         if let Some(width) = forced.widest_flip.filter(|width| *width > limit) {
             let why = format!(
-                "along the same ids, predictions differ where one leads by {width:.2e} nats; the floor explains {limit:.2e}"
+                "along the same ids, predictions differ where one leads by {} nats; the floor explains {explained}",
+                nats(width)
             );
             return (Verdict::Different, why);
         }
@@ -134,25 +138,27 @@ fn decide(pair: &PairAgreement, unscored: Option<&str>) -> (Verdict, String) {
         }
         if forced.median_lp > floor {
             let why = format!(
-                "along the same ids, log-probabilities differ by {:.2e} nats in the median; the floor is {floor:.2e}",
-                forced.median_lp
+                "along the same ids, log-probabilities differ by {} nats in the median; the floor is {}",
+                nats(forced.median_lp),
+                nats(floor)
             );
             return (Verdict::Different, why);
         }
         if pair.divergences.is_empty() && forced.widest_flip.is_none() && forced.max_lp <= floor {
-            let why = format!("the same outputs and predictions, log-probabilities within {:.2e} nats", forced.max_lp);
+            let why =
+                format!("the same outputs and predictions, log-probabilities within {} nats", nats(forced.max_lp));
             return (Verdict::Same, why);
         }
         let why = format!(
-            "log-probabilities within {:.2e} nats; all that differs does so at margins of at most {limit:.2e}",
-            forced.max_lp
+            "log-probabilities within {} nats; all that differs does so at margins of at most {explained}",
+            nats(forced.max_lp)
         );
         return (Verdict::Numerics, why);
     }
     if pair.divergences.is_empty() {
         return (Verdict::Same, format!("the same outputs{alone}"));
     }
-    (Verdict::Numerics, format!("outputs part only at margins of at most {limit:.2e} nats{alone}"))
+    (Verdict::Numerics, format!("outputs part only at margins of at most {explained} nats{alone}"))
 }
 
 #[cfg(test)]

@@ -25,19 +25,30 @@ use super::{
 const IN_RUN: Prompts = Prompts::Drawn { count: 10, length: 32, seed: 1 };
 const TOKENS_IN_RUN: u32 = 16;
 
-fn run(plan: &Plan, python: Option<&Path>, logs: &Path, asked: (Prompts, u32, bool)) -> Result<Agreed, Failure> {
+fn run(
+    plan: &Plan,
+    python: Option<&Path>,
+    logs: &Path,
+    quiet: bool,
+    asked: (Prompts, u32, bool),
+) -> Result<Agreed, Failure> {
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;
     let cell_program = |id: &str| cells::program(&registry, id, python);
     let (prompts, tokens, again) = asked;
     let kept = cache::dir().join("agreement");
     let ask = Agree { cell_program: &cell_program, prompts, tokens, kept: &kept, again, logs };
-    compare(plan, &ask, &mut |line| eprintln!("{line}")).map_err(Failure::usage)
+    compare(plan, &ask, &mut |line| {
+        if !quiet {
+            eprintln!("{line}");
+        }
+    })
+    .map_err(Failure::usage)
 }
 
 /// Compares a run's engines and notes it in the run's directory.
-pub fn before_run(plan: &Plan, dir: &mut RunDir, python: Option<&Path>) -> Result<(), Failure> {
-    let agreed = run(plan, python, &dir.logs(), (IN_RUN, TOKENS_IN_RUN, false))?;
-    if let Some(kept) = &agreed.kept {
+pub fn before_run(plan: &Plan, dir: &mut RunDir, python: Option<&Path>, quiet: bool) -> Result<(), Failure> {
+    let agreed = run(plan, python, &dir.logs(), quiet, (IN_RUN, TOKENS_IN_RUN, false))?;
+    if let Some(kept) = agreed.kept.as_ref().filter(|_| !quiet) {
         eprintln!("note: the engines were compared before: {}", kept.display());
     }
     Ok(dir.agreement(agreed.agreement)?)
@@ -53,7 +64,7 @@ pub fn agree(args: &AgreeArgs, matches: &ArgMatches) -> Result<ExitCode, Failure
     };
     let logs = cache::dir().join("agreement").join("logs");
     fs::create_dir_all(&logs)?;
-    let agreed = run(&resolved.plan, args.python.as_deref(), &logs, (prompts, args.tokens, args.again))?;
+    let agreed = run(&resolved.plan, args.python.as_deref(), &logs, false, (prompts, args.tokens, args.again))?;
     let mut out = io::stdout().lock();
     let json = serde_json::to_string_pretty(&agreed.agreement).map_err(|error| Failure::new(exit::STORAGE, error))?;
     let table = agreed.agreement.markdown(tacho::report::escape);

@@ -37,6 +37,9 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
                 return Ok(ExitCode::SUCCESS);
             }
             resolved.check_models()?;
+            if resolved.plan.agree {
+                tacho::agreement::comparable(&resolved.plan).map_err(Failure::usage)?;
+            }
             let dir = create(&resolved, args)?;
             for note in resolved.notes.iter().filter(|_| args.quiet != Some(true)) {
                 eprintln!("note: {note}");
@@ -49,7 +52,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         eprintln!("run directory: {}", dir.path().display());
     }
     if plan.agree && dir.info().agreement.is_none() {
-        agree::before_run(&plan, &mut dir, args.python.as_deref())?;
+        agree::before_run(&plan, &mut dir, args.python.as_deref(), quiet)?;
     }
     let interrupted = interrupt::flag(quiet)?;
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;

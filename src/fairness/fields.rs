@@ -23,6 +23,13 @@ pub struct Field {
     pub(super) kind: Kind,
 }
 
+impl Field {
+    /// Whether every engine tells it in the same place.
+    pub fn has_common(&self) -> bool {
+        self.common.is_some()
+    }
+}
+
 const fn listed(name: &'static str, doc: &'static str, common: Option<&'static str>) -> Field {
     Field { name, doc, blocking: None, common, kind: Kind::Plain }
 }
