@@ -16,7 +16,7 @@ pub use difference::{Difference, Ratio, blocking_differences, check_allowed, dif
 pub use equal::{Equal, NotEqual, equal};
 pub use fields::{FIELDS, Field};
 pub use lock::{Known, LockFile, LockRecord, of_run, write};
-pub use mapping::{LockMapping, Reading, Setting};
+pub use mapping::{LockMapping, OneOrMore, Reading, Setting};
 pub use section::markdown;
 
 use serde::{Deserialize, Serialize};
