@@ -13,9 +13,9 @@ use crate::engine::Scored;
 /// positions in bfloat16 about one in five has a margin under 2 F, and a flip needs errors of opposite sign on top of that.
 pub const LEAST_AGREEMENT: f64 = 0.9;
 
-/// By how much correct engines differ in a log-probability when they compute in that type, in nats: about ten times the
-/// median of what was seen between llama.cpp, vLLM and MAX in float32, and for the 16-bit types in the ratio of their unit
-/// roundoff (2^-8 for bfloat16, 2^-11 for float16) from the 0.25 that a bfloat16 logit of 16 to 32 is rounded by, twice.
+/// By how much correct engines differ in a log-probability when they compute in that type, in nats. float32: between llama.cpp and
+/// vLLM or MAX on the same weights 4e-4 in the median was seen (docs/results/2026-11-22-agreement-cpu), between those two 7e-6. For
+/// the 16-bit types: a bfloat16 logit of 16 to 32 has steps of 0.125, and two of them are rounded; float16's are 8 times finer.
 /// Quantised types are dequantised to, or multiplied in, such a type: they get bfloat16's. 0 where nothing is computed.
 pub fn dtype_floor(dtype: &str) -> f64 {
     match dtype {

@@ -182,7 +182,8 @@ fn comparable(field: &Field, value: Json) -> Json {
 fn dtype(text: &str) -> String {
     let lower = text.to_lowercase();
     let bare = lower.rsplit('.').next().unwrap_or(&lower);
-    match bare {
+    // llama.cpp's name of files in one float type: `all F32`.
+    match bare.strip_prefix("all ").unwrap_or(bare) {
         "float32" | "float" | "fp32" => "f32".to_owned(),
         "float16" | "half" | "fp16" => "f16".to_owned(),
         "bfloat16" => "bf16".to_owned(),
