@@ -247,6 +247,7 @@ mod tests {
     fn what_is_not_told_is_unknown_with_a_reason() {
         assert_eq!(read("", "max_seqs"), Known::unknown("the engine's max_seqs is null"));
         assert_eq!(read("", "parallelism"), Known::unknown("the engine told no parallelism"));
+        assert_eq!(["all F32", "torch.bfloat16", "DType.float16", "Q4_1"].map(dtype), ["f32", "bf16", "f16", "q4_1"]);
         assert_eq!(read("overlap = { unknown = 'it is silent' }", "overlap"), Known::unknown("it is silent"));
         assert!(matches!(read("", "overlap"), Known::Unknown { .. }));
     }
