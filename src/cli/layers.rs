@@ -3,7 +3,7 @@ use std::path::Path;
 
 use clap::{ArgMatches, parser::ValueSource};
 use tacho::plan::{
-    Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
+    Draft, EnduranceDraft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
     Values, check_overlaps, read,
     registry::Registry,
     resolve, scalar, shipped,
@@ -123,6 +123,7 @@ impl Layer<'_> {
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
             telemetry: self.parse("telemetry", &args.telemetry, scalar::period)?,
+            endurance: EnduranceDraft::default(),
         })
     }
 

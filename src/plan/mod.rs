@@ -4,6 +4,7 @@
 //! ([`Draft::over`]), and [`resolve()`] makes the [`Plan`] of it, with the origin of every value.
 
 mod draft;
+mod endurance;
 mod expand;
 mod origin;
 mod point;
@@ -16,6 +17,7 @@ mod toml_tree;
 pub mod values;
 mod work;
 
+pub use endurance::{Endurance, EnduranceDraft};
 pub use draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values};
 pub use origin::{Origin, Place, PlanError, Source, Sourced};
 pub use point::{CellPlan, EngineSpec, Plan, Point, PointWorkload, TraceMode, TrialPolicy};

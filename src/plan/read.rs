@@ -13,8 +13,8 @@ use super::{
     values,
 };
 
-const TOP: [&str; 10] =
-    ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "telemetry", "deadlines"];
+const TOP: [&str; 11] =
+    ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "telemetry", "deadlines", "restarts"];
 const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
@@ -47,6 +47,7 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "trials" => draft.trials = trials(value)?,
             "trace" => draft.trace = Some(trace(value)?),
             "deadlines" => deadlines(value, &mut draft)?,
+            "restarts" => draft.endurance.restarts(value)?,
             "telemetry" => {
                 let text = value.scalar().ok_or_else(|| value.wrong("\"off\" or a period such as \"100ms\""))?;
                 let period = scalar::period(&text).map_err(|problem| PlanError::at(&value.at(), problem))?;
@@ -314,7 +315,7 @@ fn deadlines(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
         match entry.key {
             "load" => draft.load_within = Some(duration(&entry.value)?),
             "trial" => draft.trial_within = Some(duration(&entry.value)?),
-            _ => return Err(entry.unknown("[deadlines]", &["load", "trial"])),
+            _ => draft.endurance.deadline(&entry)?,
         }
     }
     Ok(())

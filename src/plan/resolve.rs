@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{
     EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
+    endurance::{Endurance, Scaled},
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
     expand::{combinations, point_count},
     origin::{Origin, Sourced, suggest},
@@ -16,7 +17,9 @@ use super::{
     scalar::duration_text,
     values::MAX_POINTS,
 };
-use crate::{cell::protocol::Load, engine::Sampling, measure::DeviceClockMode, workload::LengthDist};
+use crate::{
+    cell::protocol::Load, engine::Sampling, measure::DeviceClockMode, secrets::is_secret_option, workload::LengthDist,
+};
 
 const DEFAULT: Origin = Origin::Default("default");
 const DEFAULT_INPUT: LengthDist = LengthDist::Fixed(128);
@@ -36,8 +39,6 @@ const DEFAULT_TRIALS: TrialPolicy = TrialPolicy {
     clock_band: 0.05,
 };
 const DEFAULT_TELEMETRY: Option<Duration> = Some(Duration::from_millis(100));
-const DEFAULT_LOAD_WITHIN: Duration = Duration::from_secs(600);
-const DEFAULT_TRIAL_WITHIN: Duration = Duration::from_secs(1800);
 
 /// A value of the plan and where it came from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -133,9 +134,6 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let sampling = sampling(draft.sampling, seed, &mut told)?;
     let trials = trials(draft.trials, &mut told)?;
     let trace = told.tell("trace", draft.trace, TraceMode::Off, |mode| mode.as_str().to_owned());
-    let text = |time: &Duration| duration_text(*time);
-    let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
-    let trial_within = told.tell("deadlines.trial", draft.trial_within, DEFAULT_TRIAL_WITHIN, text);
     let telemetry = told.tell("telemetry", draft.telemetry, DEFAULT_TELEMETRY, |period| {
         period.map_or_else(|| "off".to_owned(), duration_text)
     });
@@ -167,7 +165,21 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             }
         }
     }
-    let plan = Plan { name, points, trials, trace, load_within, trial_within, telemetry };
+    let scaled = Scaled::of(&points, draft.models.iter().map(|model| model.value.as_path()));
+    let text = |time: &Duration| duration_text(*time);
+    let by_work = |time| Sourced::new(time, Origin::Default("default: by the work of the largest point"));
+    let by_weights = Sourced::new(scaled.load, Origin::Default("default: by the size of the weights"));
+    let load_within = told.tell_or("deadlines.load", draft.load_within, by_weights, text);
+    let trial_within = told.tell_or("deadlines.trial", draft.trial_within, by_work(scaled.trial), text);
+    let (said, base) = (draft.endurance, Endurance::default());
+    let warmup = Sourced::new(Scaled::warmup(trial_within), Origin::Default("default: twice a trial's"));
+    let endurance = Endurance {
+        warmup_within: told.tell_or("deadlines.warmup", said.warmup_within, warmup, text),
+        idle_within: told.tell_or("deadlines.idle", said.idle_within, by_work(scaled.idle), text),
+        restarts: told.tell("restarts.budget", said.restarts, base.restarts, u32::to_string),
+        backoff: told.tell("restarts.backoff", said.backoff, base.backoff, text),
+    };
+    let plan = Plan { name, points, trials, trace, load_within, trial_within, telemetry, endurance };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
 }
 
@@ -241,6 +253,10 @@ fn used_settings(
             }
             return Err(PlanError::at(&setting.at, format!("{full} is set, but engine '{engine}' is not in the plan"))
                 .help(suggest(engine, engines.iter().map(String::as_str), "engines of this plan")));
+        }
+        if is_secret_option(name) {
+            return Err(PlanError::at(&setting.at, format!("{full} would write a secret into the run's records"))
+                .help("leave it out: a cell downloads nothing; `tacho model fetch` reads HF_TOKEN from the environment"));
         }
         check_option(registry, engine, name, &setting.at)?;
         used.push(setting.clone());
