@@ -15,6 +15,7 @@ mod random;
 mod safetensors;
 mod shape;
 mod tokenizer;
+mod trust;
 
 use std::{
     fs,
@@ -26,6 +27,7 @@ pub use convert::{Converted, gguf_to_gguf, gguf_to_safetensors};
 pub use export::Exporter;
 pub use fetch::{Fetch, FetchNews, fetch};
 pub use random::{Init, SPREAD};
+pub use trust::check as check_trusted;
 pub use shape::{Shape, shapes, write_config, write_gguf, write_safetensors};
 
 /// What went wrong; each is a sentence or two for a person.

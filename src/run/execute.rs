@@ -1,6 +1,6 @@
 //! The run itself: cell by cell, point by point.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -18,7 +18,8 @@ use crate::{
     cell::parent::{Cell, CellError, CellProgram},
     engine::{EngineInfo, ErrorKind, IdRange, LoadConfig},
     measure::monotonic_ns,
-    plan::{CellPlan, Plan, Point, registry::Registry},
+    model::check_trusted,
+    plan::{CellPlan, Plan, Point, TraceMode, registry::Registry},
     results::{EngineRecord, Failure, Outputs, PointRecord, PointStatus, ResultsError, RunDir},
 };
 
@@ -73,6 +74,7 @@ pub fn execute(
         options,
         progress,
         records: BTreeMap::new(),
+        seen: BTreeSet::new(),
         ids: BTreeMap::new(),
         digests: BTreeMap::new(),
         hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
@@ -88,10 +90,10 @@ pub fn execute(
     }
     let interrupted = run.interrupted();
     // What an interrupted resume did not come to look at again is still in the journal.
-    let unseen =
-        std::mem::take(&mut run.finished).into_iter().filter(|(_, old)| matches!(old.outcome, PointStatus::Ok));
-    run.records.extend(unseen);
-    let records: Vec<PointRecord> = std::mem::take(&mut run.records).into_values().collect();
+    let unseen = std::mem::take(&mut run.finished).into_values();
+    run.seen.extend(unseen.filter(|old| matches!(old.outcome, PointStatus::Ok)).map(|old| old.point.number));
+    let seen = std::mem::take(&mut run.seen);
+    let records = run.dir.journalled(|number| seen.contains(&number))?;
     let outputs = run.dir.finish(&records)?;
     Ok(RunReport { records, outputs, interrupted })
 }
@@ -102,7 +104,11 @@ pub(super) struct Run<'a> {
     finished: BTreeMap<u32, PointRecord>,
     pub(super) options: &'a RunOptions<'a>,
     pub(super) progress: &'a mut dyn Progress,
+    /// Of points that are to be traced. The others are in the journal, and only there: a long sweep takes no more memory
+    /// than a short one.
     pub(super) records: BTreeMap<u32, PointRecord>,
+    /// The points that this run has an outcome of.
+    seen: BTreeSet<u32>,
     /// The ids that prompts are drawn from, by model: the first engine's to load it, so that all engines get the same.
     pub(super) ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
     digests: BTreeMap<PathBuf, String>,
@@ -133,6 +139,12 @@ impl Run<'_> {
             Ok(digest) => digest,
             Err(failure) => return self.fail_all(&plan.points, &failure, None),
         };
+        if let Some(model) = &plan.load.model
+            && let Err(reason) = check_trusted(model, &plan.load.options)
+        {
+            let failure = Failure { kind: Some(ErrorKind::Unsupported), ..plain_failure(reason) };
+            return self.fail_all(&plan.points, &failure, model_digest.as_deref());
+        }
         let mut loaded: Option<Loaded> = None;
         let mut restarts = Restarts::new(&self.plan.endurance);
         let mut left = plan.points.as_slice();
@@ -250,7 +262,7 @@ impl Run<'_> {
             && matches!(old.outcome, PointStatus::Ok)
         {
             self.progress.point_done("already measured by the run that is resumed");
-            self.records.insert(number, old);
+            self.note(old);
             return Ok(CellState::Alive);
         }
         let (record, state) = bench.run(&mut running.cell, point, key, self.dir, self.progress)?;
@@ -264,8 +276,15 @@ impl Run<'_> {
     fn keep(&mut self, record: PointRecord) -> Result<(), ResultsError> {
         self.dir.point_done(record.clone())?;
         self.progress.point_done(&point::outcome_line(&record));
-        self.records.insert(record.point.number, record);
+        self.note(record);
         Ok(())
+    }
+
+    fn note(&mut self, record: PointRecord) {
+        self.seen.insert(record.point.number);
+        if self.plan.trace != TraceMode::Off {
+            self.records.insert(record.point.number, record);
+        }
     }
 
     fn fail_all(&mut self, points: &[u32], failure: &Failure, model_digest: Option<&str>) -> Result<(), ResultsError> {
@@ -277,7 +296,7 @@ impl Run<'_> {
                 && matches!(old.outcome, PointStatus::Ok)
             {
                 self.progress.point_done("kept from the run that is resumed; its engine could not be loaded now");
-                self.records.insert(number, old);
+                self.note(old);
                 continue;
             }
             let mut record = PointRecord::empty(point, PointStatus::Failed(failure.clone()));
