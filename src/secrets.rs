@@ -76,7 +76,8 @@ pub fn redact_command(arguments: impl IntoIterator<Item = String>) -> Vec<String
             kept.push(NOT_KEPT.to_owned());
             continue;
         }
-        let telling = |name: &str| is_secret_option(name.trim_start_matches('-').rsplit(['.', '=']).next().unwrap_or(name));
+        let telling =
+            |name: &str| is_secret_option(name.trim_start_matches('-').rsplit(['.', '=']).next().unwrap_or(name));
         match argument.rsplit_once('=') {
             Some((name, _)) if telling(name) || is_environment_secret(name) => {
                 kept.push(format!("{name}={NOT_KEPT}"));
@@ -102,7 +103,9 @@ mod tests {
 
     #[test]
     fn names_tell() {
-        for secret in ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "DB_PASSWORD", "openai_api_key", "TOKEN"] {
+        for secret in
+            ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "DB_PASSWORD", "openai_api_key", "TOKEN"]
+        {
             assert!(is_secret_name(secret), "{secret}");
         }
         for open in ["TOKENIZERS_PARALLELISM", "HOME", "KEYBOARD", "VLLM_MAX_TOKENS", "TACHO_SEED"] {
@@ -121,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_command_line_keeps_all_but_secrets() {
-        let line = ["tacho", "run", "--engine-option=vllm.hf_token=abc", "HF_TOKEN=abc", "--token", "abc", "--batch", "1"];
+        let line =
+            ["tacho", "run", "--engine-option=vllm.hf_token=abc", "HF_TOKEN=abc", "--token", "abc", "--batch", "1"];
         let kept = redact_command(line.map(str::to_owned));
         assert!(!kept.join(" ").contains("abc"), "{kept:?}");
         assert_eq!(&kept[kept.len() - 2..], ["--batch", "1"]);

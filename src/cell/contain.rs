@@ -187,8 +187,7 @@ mod tests {
         let mark = new_mark();
         assert_ne!(mark, new_mark());
         assert!(marked(&mark).is_empty());
-        let mut child =
-            std::process::Command::new("sleep").arg("100").env(MARK_VARIABLE, &mark).spawn().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("100").env(MARK_VARIABLE, &mark).spawn().unwrap();
         assert_eq!(marked(&mark), [child.id() as i32]);
         assert!(children().contains(&(child.id() as i32)));
         assert!(!catches(child.id() as i32, Signal::TERM));

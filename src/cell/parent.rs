@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::contain::{self, MARK_VARIABLE};
 use super::protocol::{
-    Command, Frame, Method, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary, read_frame,
-    write_message,
+    Command, Frame, Method, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary,
+    read_frame, write_message,
 };
 use crate::{
     BUILD_HASH,

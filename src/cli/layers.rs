@@ -3,8 +3,8 @@ use std::path::Path;
 
 use clap::{ArgMatches, parser::ValueSource};
 use tacho::plan::{
-    Draft, EnduranceDraft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
-    Values, check_overlaps, read,
+    Draft, EnduranceDraft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode,
+    TrialsDraft, Values, check_overlaps, read,
     registry::Registry,
     resolve, scalar, shipped,
     values::{self, ValueError},

@@ -27,8 +27,8 @@ pub use convert::{Converted, gguf_to_gguf, gguf_to_safetensors};
 pub use export::Exporter;
 pub use fetch::{Fetch, FetchNews, fetch};
 pub use random::{Init, SPREAD};
-pub use trust::check as check_trusted;
 pub use shape::{Shape, shapes, write_config, write_gguf, write_safetensors};
+pub use trust::check as check_trusted;
 
 /// What went wrong; each is a sentence or two for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -42,9 +42,9 @@ pub fn check(model: &Path, options: &Options) -> Result<(), String> {
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    path.extension().and_then(|extension| extension.to_str()).is_some_and(|extension| {
-        extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
-    })
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| extensions.iter().any(|known| known.eq_ignore_ascii_case(extension)))
 }
 
 fn files(model: &Path) -> std::io::Result<Vec<PathBuf>> {
@@ -72,7 +72,8 @@ fn check_safetensors(path: &Path) -> Result<(), String> {
     }
     let mut bytes = length.to_vec();
     file.take(header).read_to_end(&mut bytes).map_err(read)?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| format!("its header is damaged: {error}"))?;
+    let (_, metadata) =
+        SafeTensors::read_metadata(&bytes).map_err(|error| format!("its header is damaged: {error}"))?;
     let tensors = metadata.tensors();
     let end = tensors.values().map(|tensor| tensor.data_offsets.1 as u64).max().unwrap_or(0);
     match end.checked_add(8 + header) {

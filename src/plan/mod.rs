@@ -17,8 +17,8 @@ mod toml_tree;
 pub mod values;
 mod work;
 
-pub use endurance::{Endurance, EnduranceDraft};
 pub use draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values};
+pub use endurance::{Endurance, EnduranceDraft};
 pub use origin::{Origin, Place, PlanError, Source, Sourced};
 pub use point::{CellPlan, EngineSpec, Plan, Point, PointWorkload, TraceMode, TrialPolicy};
 pub use read::{check_name, read};

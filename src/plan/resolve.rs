@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{
     EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
-    endurance::{Endurance, Scaled},
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
+    endurance::{Endurance, Scaled},
     expand::{combinations, point_count},
     origin::{Origin, Sourced, suggest},
     registry::Registry,
@@ -256,7 +256,9 @@ fn used_settings(
         }
         if is_secret_option(name) {
             return Err(PlanError::at(&setting.at, format!("{full} would write a secret into the run's records"))
-                .help("leave it out: a cell downloads nothing; `tacho model fetch` reads HF_TOKEN from the environment"));
+                .help(
+                    "leave it out: a cell downloads nothing; `tacho model fetch` reads HF_TOKEN from the environment",
+                ));
         }
         check_option(registry, engine, name, &setting.at)?;
         used.push(setting.clone());

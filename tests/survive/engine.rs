@@ -8,7 +8,8 @@ const BASE: [&str; 9] =
 fn every_fault_is_recorded_as_what_it_is_and_the_next_configuration_runs() {
     let scratch = Scratch::new();
     let plan = scratch.keep.path().join("plan.toml");
-    let faults = ["abort", "segv", "kill", "exit", "panic", "error", "out_of_memory", "endless", "short_output", "hang"];
+    let faults =
+        ["abort", "segv", "kill", "exit", "panic", "error", "out_of_memory", "endless", "short_output", "hang"];
     fs::write(
         &plan,
         format!(
@@ -76,7 +77,10 @@ fn a_configuration_that_keeps_dying_is_quarantined_and_the_others_run() {
     let reasons: Vec<&str> = failures.iter().map(|failure| failure["reason"].as_str().unwrap()).collect();
     assert_eq!(reasons.len(), 5, "{reasons:#?}");
     assert!(reasons[..3].iter().all(|reason| reason.contains("SIGABRT")), "{reasons:#?}");
-    assert!(reasons[3..].iter().all(|reason| reason.contains("quarantined") && reason.contains("3 times")), "{reasons:#?}");
+    assert!(
+        reasons[3..].iter().all(|reason| reason.contains("quarantined") && reason.contains("3 times")),
+        "{reasons:#?}"
+    );
     let restarts: Vec<bool> = scratch.journal().iter().map(|entry| entry["record"]["restart_ns"].is_u64()).collect();
     assert_eq!(restarts[..5], [false, true, true, false, false]);
     let ok = scratch.figures().into_values().filter(|row| row["status"] == "ok").map(|row| row["point"].clone());

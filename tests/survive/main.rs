@@ -43,7 +43,7 @@ const SWEEP: [&str; 11] = [
     "--engine-option",
     "sim.time=virtual",
     "--batch",
-    "1..8+1",
+    "1..6+1",
     "--input",
     "16",
     "--output",

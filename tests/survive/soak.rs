@@ -22,7 +22,8 @@ fn plan(steps: &[u64]) -> String {
 fn finished(scratch: &Scratch) -> Vec<(u64, Value)> {
     let ok = |entry: Value| {
         let record = &entry["record"];
-        (record["outcome"]["status"] == "ok").then(|| (record["point"]["number"].as_u64().unwrap(), record["trials"].clone()))
+        (record["outcome"]["status"] == "ok")
+            .then(|| (record["point"]["number"].as_u64().unwrap(), record["trials"].clone()))
     };
     scratch.journal().into_iter().filter_map(ok).collect()
 }
@@ -128,7 +129,8 @@ fn held(pid: u32) -> Option<(u64, usize, usize, usize)> {
 fn ten_thousand_points_hold_memory_and_handles_flat() {
     let scratch = Scratch::new();
     let args = ["--engine", "sim", "--engine-option", "sim.time=virtual", "--batch", "1..100+1", "--input", "1..100+1"];
-    let args = with(&args, &["--output", "2", "--min-trials", "2", "--max-trials", "2", "--max-warmup", "1", "--quiet"]);
+    let args =
+        with(&args, &["--output", "2", "--min-trials", "2", "--max-trials", "2", "--max-warmup", "1", "--quiet"]);
     let mut child = spawn(&with(&args, &["--out", scratch.path()]));
     let mut seen: Vec<(usize, (u64, usize, usize, usize))> = Vec::new();
     let lines = || fs::metadata(scratch.dir.join("journal.jsonl")).map_or(0, |meta| meta.len());

@@ -30,7 +30,13 @@ pub fn write_own_stack() {
     // SAFETY: PR_GET_NAME writes at most 16 bytes, the last of them zero.
     unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
     let length = name.iter().position(|byte| *byte == 0).unwrap_or(0);
-    text::line(&[b"cell: native stack of thread ", Number::new(id()).bytes(), b" '", &name[..length], b"', innermost first:"]);
+    text::line(&[
+        b"cell: native stack of thread ",
+        Number::new(id()).bytes(),
+        b" '",
+        &name[..length],
+        b"', innermost first:",
+    ]);
     let mut frames = [std::ptr::null_mut(); FRAMES];
     // SAFETY: the array has room for FRAMES frames, of which `count` are filled; both calls may be made in a handler once
     // `install` has called `backtrace`.

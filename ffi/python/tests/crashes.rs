@@ -121,7 +121,8 @@ fn children_left_behind_are_gone_when_the_death_is_told() {
     };
     let (death, _) = death("orphans", WITHIN);
     assert_eq!(death.signal, Some(9));
-    let processes = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let processes =
+        fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     assert_eq!(processes.filter(mine).collect::<Vec<i32>>(), [0; 0]);
     kill_the_one_without_environment();
 }
