@@ -15,7 +15,7 @@ use tacho::{
 /// A plan file, up to its points.
 pub fn plan(input: &[u8]) {
     let registry = Registry::embedded().unwrap();
-    let source = Source::new("fuzz.toml", &String::from_utf8_lossy(input));
+    let source = Source::new("fuzz.toml", String::from_utf8_lossy(input));
     let resolved = read(&source, &registry).and_then(|draft| resolve(draft, &registry));
     if let Err(error) = resolved {
         assert!(!error.to_string().is_empty());
