@@ -348,10 +348,10 @@ fn commit(fault: Fault) -> Result<(), EngineError> {
 }
 
 fn raise(signal: rustix::process::Signal) -> ! {
-    let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
-    // The signal may reach another thread first; it ends the process all the same.
+    // Rust's own handler of SIGSEGV takes the first one, restores the default and waits for the fault to happen again.
     loop {
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 
