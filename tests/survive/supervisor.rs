@@ -62,6 +62,8 @@ fn a_second_signal_stops_at_once_in_the_middle_of_a_call() {
     }
     let cells = children_of(child.id());
     assert_eq!(cells.len(), 1);
+    // Until the first trial has begun: before it, one signal is enough.
+    std::thread::sleep(Duration::from_secs(1));
     send(&child, Signal::INT);
     std::thread::sleep(Duration::from_millis(200));
     assert!(child.try_wait().unwrap().is_none(), "the first one lets the trial end");
