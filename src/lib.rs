@@ -30,6 +30,7 @@ pub mod results;
 pub mod roofline;
 #[cfg(feature = "harness")]
 pub mod run;
+pub mod secrets;
 pub mod workload;
 
 /// A hash of the library's sources and its lock file: a cell built from other sources than `tacho` is refused.

@@ -199,6 +199,7 @@ fn score(engine: &mut dyn Engine, sequences: &[Forced]) -> Result<Vec<Vec<Scored
 /// Ends this process and what it started. Not by returning: exit handlers beside a running engine crash or hang.
 fn end_orphaned() -> ! {
     let me = rustix::process::getpid();
+    super::contain::end_own_children();
     if rustix::process::getpgrp() == me {
         let _ = rustix::process::kill_process_group(me, rustix::process::Signal::KILL);
     }

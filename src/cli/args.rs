@@ -330,10 +330,10 @@ pub struct RunArgs {
     /// How often to sample GPUs and the cell's processes in timed trials, or off [default: 100ms]
     #[arg(long, value_name = "TIME|off", env = "TACHO_TELEMETRY", hide_env = true, help_heading = "Trials")]
     pub telemetry: Option<String>,
-    /// The longest that loading an engine may take [default: 10m]
+    /// The longest that loading an engine may take [default: 10m, and 1s for each 20 MB of weights]
     #[arg(long, value_name = "TIME", env = "TACHO_LOAD_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub load_deadline: Option<String>,
-    /// The longest that a trial may take [default: 30m]
+    /// The longest that a trial may take [default: 10m, and 1s for each 10 output or 100 prompt tokens]
     #[arg(long, value_name = "TIME", env = "TACHO_TRIAL_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub trial_deadline: Option<String>,
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use clap::{ArgMatches, parser::ValueSource};
 use tacho::fairness::FairnessMode;
 use tacho::plan::{
-    Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
-    Values, check_overlaps, read,
+    Draft, EnduranceDraft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode,
+    TrialsDraft, Values, check_overlaps, read,
     registry::Registry,
     resolve, scalar, shipped,
     values::{self, ValueError},
@@ -148,6 +148,7 @@ impl Layer<'_> {
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
             telemetry: self.parse("telemetry", &args.telemetry, scalar::period)?,
+            endurance: EnduranceDraft::default(),
         })
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use clap::{ArgMatches, CommandFactory, parser::ValueSource};
 use tacho::{
+    cell::contain,
     plan::{Plan, Resolved, registry::Registry},
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
@@ -42,14 +43,18 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
             }
             let dir = create(&resolved, args)?;
             for note in resolved.notes.iter().filter(|_| args.quiet != Some(true)) {
-                eprintln!("note: {note}");
+                progress::say(&format!("note: {note}"));
             }
             (resolved.plan, dir, Vec::new())
         }
     };
     let quiet = args.quiet == Some(true);
     if !quiet {
-        eprintln!("run directory: {}", dir.path().display());
+        progress::say(&format!("run directory: {}", dir.path().display()));
+    }
+    // What a cell leaves behind is found among this program's children.
+    if let Err(error) = contain::adopt_orphans() {
+        progress::say(&format!("note: processes that a cell leaves behind may not be found: {error}"));
     }
     if plan.agree && dir.info().agreement.is_none() {
         agree::before_run(&plan, &mut dir, args.python.as_deref(), quiet)?;
@@ -96,7 +101,7 @@ fn resume(dir: &Path, args: &RunArgs, matches: &ArgMatches) -> Result<(Plan, Run
         ))
     })?;
     for note in resumed.notes.iter().filter(|_| args.quiet != Some(true)) {
-        eprintln!("note: {note}");
+        progress::say(&format!("note: {note}"));
     }
     Ok((plan, run, resumed.records))
 }

@@ -42,6 +42,13 @@ pub enum Time {
 pub enum Fault {
     /// The process aborts.
     Abort,
+    /// The process gets a SIGSEGV, as a memory fault in native code gives it.
+    Segv,
+    /// The process gets a SIGKILL, as when the kernel runs out of memory.
+    Kill,
+    /// The process aborts and leaves a child in its process group, one outside of it, and one with an empty environment in
+    /// a session of its own.
+    Orphans,
     /// The process exits with status 7.
     Exit,
     /// The engine panics.
@@ -52,6 +59,8 @@ pub enum Fault {
     Error,
     /// The engine answers that memory ran out.
     OutOfMemory,
+    /// No request ends any more: tokens come for ever.
+    Endless,
     /// A request stops one token early.
     ShortOutput,
     /// A request claims one prompt token too many.
@@ -156,6 +165,7 @@ pub struct Sim {
     kv_reserved: u64,
     kv_used: u64,
     steps: u64,
+    endless: bool,
     rng: Xoshiro256PlusPlus,
     model: Model,
 }
@@ -220,6 +230,7 @@ impl Sim {
             kv_reserved: 0,
             kv_used: 0,
             steps: 0,
+            endless: false,
             rng: Xoshiro256PlusPlus::seed_from_u64(config.seed),
             options,
             model,
@@ -241,6 +252,7 @@ impl Sim {
     fn step(&mut self, out: &mut EventBuf) -> Result<(), EngineError> {
         let start_ns = self.now_ns();
         let fault = self.options.fault.filter(|_| self.steps == self.options.fault_at_step);
+        self.endless |= fault == Some(Fault::Endless);
         self.steps += 1;
         let (mut short, mut wrong_input) = (false, 0);
         match fault {
@@ -285,7 +297,9 @@ impl Sim {
                 continue;
             }
             let token = self.model.token(seq.prompt_hash, seq.produced - 1);
-            let finish = if seq.produced == seq.output {
+            let finish = if self.endless {
+                None
+            } else if seq.produced == seq.output {
                 Some(FinishReason::Length)
             } else if short {
                 Some(FinishReason::Stop)
@@ -318,6 +332,12 @@ impl Sim {
 fn commit(fault: Fault) -> Result<(), EngineError> {
     match fault {
         Fault::Abort => std::process::abort(),
+        Fault::Segv => raise(rustix::process::Signal::SEGV),
+        Fault::Kill => raise(rustix::process::Signal::KILL),
+        Fault::Orphans => {
+            leave_orphans();
+            std::process::abort()
+        }
         Fault::Exit => std::process::exit(7),
         Fault::Panic => panic!("sim: injected panic"),
         Fault::Hang => loop {
@@ -333,8 +353,32 @@ fn commit(fault: Fault) -> Result<(), EngineError> {
             }
             Ok(())
         }
-        Fault::ShortOutput | Fault::WrongInput => Ok(()),
+        Fault::Endless | Fault::ShortOutput | Fault::WrongInput => Ok(()),
     }
+}
+
+fn raise(signal: rustix::process::Signal) -> ! {
+    // Rust's own handler of SIGSEGV takes the first one, restores the default and waits for the fault to happen again.
+    loop {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+fn leave_orphans() {
+    use std::{os::unix::process::CommandExt, process::Command};
+    let started = [
+        Command::new("sleep").arg("1003").spawn(),
+        Command::new("sleep").arg("1003").process_group(0).spawn(),
+        Command::new("setsid").args(["--fork", "/usr/bin/env", "-i", "sleep", "1003"]).spawn(),
+    ];
+    for child in started {
+        if let Err(error) = child {
+            eprintln!("sim: a child for the fault 'orphans' cannot be started: {error}");
+        }
+    }
+    // Until the last one has made its session.
+    std::thread::sleep(std::time::Duration::from_millis(100));
 }
 
 impl Engine for Sim {

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::Value as Json;
 
 use super::{
+    endurance::EnduranceDraft,
     origin::{Origin, Sourced},
     point::TraceMode,
 };
@@ -184,6 +185,8 @@ pub struct Draft {
     pub trial_within: Option<Sourced<Duration>>,
     /// How often the hardware is sampled; None inside is not at all.
     pub telemetry: Option<Sourced<Option<Duration>>>,
+    /// Further deadlines, and restarts.
+    pub endurance: EnduranceDraft,
 }
 
 impl Draft {
@@ -222,6 +225,7 @@ impl Draft {
             load_within: self.load_within.or(weaker.load_within),
             trial_within: self.trial_within.or(weaker.trial_within),
             telemetry: self.telemetry.or(weaker.telemetry),
+            endurance: self.endurance.over(weaker.endurance),
         }
     }
 }

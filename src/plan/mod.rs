@@ -4,6 +4,7 @@
 //! ([`Draft::over`]), and [`resolve()`] makes the [`Plan`] of it, with the origin of every value.
 
 mod draft;
+mod endurance;
 mod expand;
 mod fair;
 mod origin;
@@ -18,6 +19,7 @@ pub mod values;
 mod work;
 
 pub use draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values};
+pub use endurance::{Endurance, EnduranceDraft};
 pub use origin::{Origin, Place, PlanError, Source, Sourced};
 pub use point::{CellPlan, EngineSpec, Plan, Point, PointWorkload, TraceMode, TrialPolicy};
 pub use read::{check_name, read};

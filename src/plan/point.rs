@@ -3,6 +3,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::Endurance;
 use crate::{
     cell::protocol::Load,
     engine::{LoadConfig, Options, Sampling},
@@ -167,6 +168,9 @@ pub struct Plan {
     /// How often the hardware is sampled during timed trials; None for not at all.
     #[serde(default)]
     pub telemetry: Option<Duration>,
+    /// Further deadlines, and restarts of cells that die.
+    #[serde(default)]
+    pub endurance: Endurance,
 }
 
 /// What one cell is started for: one engine configuration and its points.

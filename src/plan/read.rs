@@ -14,7 +14,7 @@ use super::{
 };
 use crate::fairness::FairnessMode;
 
-const TOP: [&str; 12] = [
+const TOP: [&str; 13] = [
     "name",
     "seed",
     "engine",
@@ -27,6 +27,7 @@ const TOP: [&str; 12] = [
     "agree",
     "telemetry",
     "deadlines",
+    "restarts",
 ];
 const TRIALS: [&str; 9] = [
     "target",
@@ -65,6 +66,7 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
                 draft.agree = Some(sourced(value, agree));
             }
             "deadlines" => deadlines(value, &mut draft)?,
+            "restarts" => draft.endurance.restarts(value)?,
             "telemetry" => {
                 let text = value.scalar().ok_or_else(|| value.wrong("\"off\" or a period such as \"100ms\""))?;
                 let period = scalar::period(&text).map_err(|problem| PlanError::at(&value.at(), problem))?;
@@ -339,7 +341,7 @@ fn deadlines(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
         match entry.key {
             "load" => draft.load_within = Some(duration(&entry.value)?),
             "trial" => draft.trial_within = Some(duration(&entry.value)?),
-            _ => return Err(entry.unknown("[deadlines]", &["load", "trial"])),
+            _ => draft.endurance.deadline(&entry)?,
         }
     }
     Ok(())

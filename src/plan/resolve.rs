@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{
     EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
+    endurance::{Endurance, Scaled},
     expand::{combinations, point_count},
     fair,
     origin::{Origin, Sourced, suggest},
@@ -18,7 +19,8 @@ use super::{
     values::MAX_POINTS,
 };
 use crate::{
-    cell::protocol::Load, engine::Sampling, fairness::FairnessMode, measure::DeviceClockMode, workload::LengthDist,
+    cell::protocol::Load, engine::Sampling, fairness::FairnessMode, measure::DeviceClockMode, secrets::is_secret_option,
+    workload::LengthDist,
 };
 
 const DEFAULT: Origin = Origin::Default("default");
@@ -39,8 +41,6 @@ const DEFAULT_TRIALS: TrialPolicy = TrialPolicy {
     clock_band: 0.05,
 };
 const DEFAULT_TELEMETRY: Option<Duration> = Some(Duration::from_millis(100));
-const DEFAULT_LOAD_WITHIN: Duration = Duration::from_secs(600);
-const DEFAULT_TRIAL_WITHIN: Duration = Duration::from_secs(1800);
 
 /// A value of the plan and where it came from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -142,9 +142,6 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let mode = fairness.value;
     told.push("fairness", mode.as_str().to_owned(), &fairness.at);
     let agree = told.tell("agree", draft.agree, false, bool::to_string);
-    let text = |time: &Duration| duration_text(*time);
-    let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
-    let trial_within = told.tell("deadlines.trial", draft.trial_within, DEFAULT_TRIAL_WITHIN, text);
     let telemetry = told.tell("telemetry", draft.telemetry, DEFAULT_TELEMETRY, |period| {
         period.map_or_else(|| "off".to_owned(), duration_text)
     });
@@ -187,7 +184,22 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             );
         }
     }
-    let plan = Plan { name, points, trials, trace, fairness: mode, agree, load_within, trial_within, telemetry };
+    let scaled = Scaled::of(&points, draft.models.iter().map(|model| model.value.as_path()));
+    let text = |time: &Duration| duration_text(*time);
+    let by_work = |time| Sourced::new(time, Origin::Default("default: by the work of the largest point"));
+    let by_weights = Sourced::new(scaled.load, Origin::Default("default: by the size of the weights"));
+    let load_within = told.tell_or("deadlines.load", draft.load_within, by_weights, text);
+    let trial_within = told.tell_or("deadlines.trial", draft.trial_within, by_work(scaled.trial), text);
+    let (said, base) = (draft.endurance, Endurance::default());
+    let warmup = Sourced::new(Scaled::warmup(trial_within), Origin::Default("default: twice a trial's"));
+    let endurance = Endurance {
+        warmup_within: told.tell_or("deadlines.warmup", said.warmup_within, warmup, text),
+        idle_within: told.tell_or("deadlines.idle", said.idle_within, by_work(scaled.idle), text),
+        restarts: told.tell("restarts.budget", said.restarts, base.restarts, u32::to_string),
+        backoff: told.tell("restarts.backoff", said.backoff, base.backoff, text),
+    };
+    let plan =
+        Plan { name, points, trials, trace, fairness: mode, agree, load_within, trial_within, telemetry, endurance };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
 }
 
@@ -269,6 +281,12 @@ fn used_settings(
             }
             return Err(PlanError::at(&setting.at, format!("{full} is set, but engine '{engine}' is not in the plan"))
                 .help(suggest(engine, engines.iter().map(String::as_str), "engines of this plan")));
+        }
+        if is_secret_option(name) {
+            return Err(PlanError::at(&setting.at, format!("{full} would write a secret into the run's records"))
+                .help(
+                    "leave it out: a cell downloads nothing; `tacho model fetch` reads HF_TOKEN from the environment",
+                ));
         }
         check_option(registry, engine, name, &setting.at)?;
         used.push(setting.clone());

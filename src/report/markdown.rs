@@ -250,6 +250,10 @@ fn point_caveats(text: &mut String, record: &PointRecord) {
             }
             text.push('\n');
         }
+        if !failure.stacks.is_empty() {
+            let _ =
+                writeln!(text, "  The stacks that it wrote ({} lines) are in journal.jsonl.\n", failure.stacks.len());
+        }
         return;
     }
     hardware::caveats(text, &place, record);

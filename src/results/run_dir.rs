@@ -223,6 +223,19 @@ impl RunDir {
         Ok(())
     }
 
+    /// The records of the journal whose points `wanted` names, in the points' order; of a point with two, the later one.
+    ///
+    /// # Errors
+    /// As [`RunDir::resume`].
+    pub fn journalled(&self, wanted: impl Fn(u32) -> bool) -> Result<Vec<PointRecord>, ResultsError> {
+        let contents = Journal::read(&self.dir.join(JOURNAL))?;
+        let mut latest = BTreeMap::new();
+        for entry in contents.entries.into_iter().filter(|entry| wanted(entry.record.point.number)) {
+            latest.insert(entry.record.point.number, entry.record);
+        }
+        Ok(latest.into_values().collect())
+    }
+
     /// Where traces lie.
     pub fn traces(&self) -> PathBuf {
         self.dir.join(TRACES)

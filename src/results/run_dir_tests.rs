@@ -84,6 +84,7 @@ fn failed_point(number: u32) -> PointRecord {
         signal: Some(9),
         exit_code: None,
         last_lines: Vec::new(),
+        stacks: Vec::new(),
     });
     record
 }

@@ -1,11 +1,13 @@
 //! Runs a plan: starts cells, warms up, times, stops when the figures are good enough, and survives what goes wrong.
 
 mod execute;
+mod gpu_memory;
 mod hardware;
 mod launches;
 mod model;
 mod point;
 mod progress;
+mod restarts;
 mod traced;
 
 pub(crate) use execute::engine_label;

@@ -51,6 +51,7 @@ fn plan(trace: TraceMode) -> Plan {
         telemetry: None,
         load_within: Duration::from_secs(60),
         trial_within: Duration::from_secs(60),
+        endurance: Default::default(),
     }
 }
 
