@@ -8,6 +8,7 @@ mod expand;
 mod origin;
 mod point;
 mod read;
+pub mod reference;
 pub mod registry;
 mod resolve;
 pub mod scalar;

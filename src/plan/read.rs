@@ -13,9 +13,9 @@ use super::{
     values,
 };
 
-const TOP: [&str; 10] =
+pub(super) const TOP: [&str; 10] =
     ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "telemetry", "deadlines"];
-const TRIALS: [&str; 9] = [
+pub(super) const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
     "max_trials",
@@ -26,7 +26,8 @@ const TRIALS: [&str; 9] = [
     "max_repeats",
     "clock_band",
 ];
-const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
+pub(super) const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
+pub(super) const DEADLINES: [&str; 2] = ["load", "trial"];
 
 /// Reads a plan file.
 ///
@@ -314,7 +315,7 @@ fn deadlines(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
         match entry.key {
             "load" => draft.load_within = Some(duration(&entry.value)?),
             "trial" => draft.trial_within = Some(duration(&entry.value)?),
-            _ => return Err(entry.unknown("[deadlines]", &["load", "trial"])),
+            _ => return Err(entry.unknown("[deadlines]", &DEADLINES)),
         }
     }
     Ok(())
