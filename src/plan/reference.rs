@@ -124,9 +124,9 @@ pub fn document(registry: &Registry) -> Result<String, PlanError> {
     let smallest = resolve(draft("engine = \"sim\"", registry)?, registry)?;
     let default = |name: &str| {
         let found = smallest.provenance.iter().find(|told| told.name == name && name != "engine");
-        // The text behind "default: " says how a value follows from others.
+        // What follows "default: " says how the value comes from others.
         found.map_or_else(String::new, |told| match told.from.to_string().strip_prefix("default: ") {
-            Some(how) => how.to_owned(),
+            Some(how) => format!("`{}`: {how}", told.value),
             None => format!("`{}`", told.value),
         })
     };

@@ -105,7 +105,7 @@ def _rows(directory: Path) -> list[dict[str, Any]]:
 
 def read_summary(directory: Path) -> pd.DataFrame:
     """`summary.json`: a row a point. Not the CSV, in which a null and an empty text are the same."""
-    return pd.DataFrame.from_records(_rows(directory)).convert_dtypes(convert_string=False)
+    return pd.DataFrame.from_records(_rows(directory)).convert_dtypes()
 
 
 def read_summary_pl(directory: Path) -> pl.DataFrame:
