@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -44,15 +44,24 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def _finish(ax: Axes, all_lines: Sequence[Line]) -> None:
-    """Equal factors equally far apart where values span much, and a legend where there is more than one line."""
-    xs = [x for line in all_lines for x in line.x]
-    if xs and min(xs) > 0 and max(xs) / min(xs) >= 8:
+    """Ticks where there are points, and a legend; equal factors equally far apart where values span much."""
+    ticks = sorted({x for line in all_lines for x in line.x})
+    if ticks[0] > 0 and ticks[-1] / ticks[0] >= 8:
         ax.set_xscale("log", base=2)
-        ticks = sorted(set(xs))
+    if len(ticks) <= 12:
         ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
         ax.minorticks_off()
-    ax.set_ylim(bottom=0)
+    _from_zero(ax, [y for line in all_lines for values in line.values.values() for y in values])
     ax.legend(fontsize="small")
+
+
+def _from_zero(ax: Axes, ys: Sequence[float], axis: Literal["x", "y"] = "y") -> None:
+    """An axis from 0, or a logarithmic one where the smallest values would lie on it."""
+    shown = [y for y in ys if math.isfinite(y) and y > 0]
+    if shown and max(shown) / min(shown) >= 50:
+        (ax.set_yscale if axis == "y" else ax.set_xscale)("log")
+    else:
+        (ax.set_ylim if axis == "y" else ax.set_xlim)(0)
 
 
 class Plots:
@@ -144,8 +153,8 @@ class Plots:
             ylabel="output tokens/s (more is better)",
             title="Throughput and latency",
         )
-        ax.set_xlim(left=0)
-        ax.set_ylim(bottom=0)
+        _from_zero(ax, [x for x, _ in dots], "x")
+        _from_zero(ax, [y for _, y in dots])
         ax.legend(fontsize="small")
         return ax
 
