@@ -5,7 +5,7 @@
 //! languages, such as ```sh, are not run: they need a model, a GPU or a network.
 use std::{fs, path::Path, process::Command};
 
-use snapbox::{Data, assert_data_eq, data::DataFormat};
+use snapbox::{Data, assert_data_eq};
 
 /// A command with what it prints.
 struct Example {
@@ -60,7 +60,7 @@ fn check(page: &Path) -> usize {
         let at = format!("{}:{}\n$ {}\n", page.display(), example.line, example.command);
         assert_data_eq!(
             Data::text(format!("{at}{}", without_trailing_space(&printed))),
-            Data::text(format!("{at}{}", example.output)).coerce_to(DataFormat::Text)
+            Data::text(format!("{at}{}", example.output))
         );
     }
     examples.len()

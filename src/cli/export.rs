@@ -49,7 +49,10 @@ pub fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     }
     if exported.rows.is_empty() {
         let dir = args.dir.display();
-        return Err(Failure::usage(format!("{dir} has nothing that {} can say: see the notes above", format.name())));
+        return Err(Failure::usage(match found.records.is_empty() {
+            true => format!("{dir} has no finished point in its journal.jsonl, from which exports are made"),
+            false => format!("{dir} has nothing that {} can say: see the notes above", format.name()),
+        }));
     }
     match &args.output {
         None => io::stdout().lock().write_all(exported.json().as_bytes())?,
