@@ -84,6 +84,9 @@ pub enum Command {
               value_name = "BOOL")]
         json: Option<bool>,
     },
+    /// Print a run in another tool's format, for the scripts and plots that people have for that tool
+    #[command(after_help = super::export::HELP)]
+    Export(super::export::ExportArgs),
     /// Measure what this machine can do, which MFU and MBU are fractions of: memory reads, arithmetic; keep it for later runs
     ///
     /// Takes some seconds and wants the machine for itself. The processor is measured by tacho, the first GPU that CUDA

@@ -8,6 +8,7 @@ mod ceilings;
 mod cells;
 mod dry_run;
 mod exit;
+mod export;
 mod interrupt;
 mod layers;
 mod lists;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
         },
         Command::Model { action } => model::model(action),
         Command::Report { dir, json } => run::report(&dir, json == Some(true)),
+        Command::Export(args) => export::export(&args),
         Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

@@ -13,7 +13,8 @@ use crate::cell::{parent::Patience, protocol::TrialKind};
 
 /// The keys of `[deadlines]`.
 pub(super) const DEADLINES: [&str; 4] = ["load", "warmup", "trial", "idle"];
-const RESTARTS: [&str; 2] = ["budget", "backoff"];
+/// The keys of `[restarts]`.
+pub(super) const RESTARTS: [&str; 2] = ["budget", "backoff"];
 
 const LOAD_BASE: Duration = Duration::from_secs(600);
 /// The slowest disk or network share that weights are loaded from, in bytes a second.

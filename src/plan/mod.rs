@@ -10,6 +10,7 @@ mod fair;
 mod origin;
 mod point;
 mod read;
+pub mod reference;
 pub mod registry;
 mod resolve;
 pub mod scalar;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::fairness::FairnessMode;
 
-const TOP: [&str; 13] = [
+pub(super) const TOP: [&str; 13] = [
     "name",
     "seed",
     "engine",
@@ -29,7 +29,7 @@ const TOP: [&str; 13] = [
     "deadlines",
     "restarts",
 ];
-const TRIALS: [&str; 9] = [
+pub(super) const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
     "max_trials",
@@ -40,7 +40,7 @@ const TRIALS: [&str; 9] = [
     "max_repeats",
     "clock_band",
 ];
-const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
+pub(super) const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
 
 /// Reads a plan file.
 ///

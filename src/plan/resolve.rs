@@ -19,8 +19,8 @@ use super::{
     values::MAX_POINTS,
 };
 use crate::{
-    cell::protocol::Load, engine::Sampling, fairness::FairnessMode, measure::DeviceClockMode, secrets::is_secret_option,
-    workload::LengthDist,
+    cell::protocol::Load, engine::Sampling, fairness::FairnessMode, measure::DeviceClockMode,
+    secrets::is_secret_option, workload::LengthDist,
 };
 
 const DEFAULT: Origin = Origin::Default("default");

@@ -1,6 +1,7 @@
-//! The figures for people: a table for the terminal, a page of Markdown, charts.
+//! The figures for people: a table for the terminal, a page of Markdown, charts, other tools' formats.
 
 pub mod charts;
+pub mod export;
 mod hardware;
 mod markdown;
 mod rows;

@@ -22,7 +22,7 @@ const PYTHON: &str = env!("TACHO_BUILD_PYTHON");
 const WITHIN: Duration = Duration::from_secs(60);
 
 fn loaded(fault: &str) -> Bench {
-    let mut bench = start(&[("TACHO_PYTHON_ENV", PYTHON), ("HF_TOKEN", "hf_inherited_secret")]);
+    let mut bench = start(&[("TACHO_PYTHON_ENV", PYTHON)]);
     let options = serde_json::json!({ "fault": fault, "fault_at_step": 3 });
     let config = LoadConfig {
         engine: "echo".to_owned(),
