@@ -1,6 +1,6 @@
 # Targets are described by `make help`; what they do lives in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build llama-cuda bench test lint docs audit clean
+.PHONY: help bootstrap build llama-cuda bench test lint docs python audit soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,9 +26,14 @@ llama-cuda: ## build llama.cpp's CUDA module for tacho-cell-llama (needs nvcc; A
 docs: ## build the library's documentation
 	@PYO3_PYTHON=$$(scripts/bootstrap.sh --python) cargo doc --release --workspace --no-deps --locked
 
+python: ## the Python package and the notebook: lints, types, tests; after `make build`
+	@scripts/python.sh $(ARGS)
+
 audit: ## licences, advisories and sources of all dependencies (installs cargo-deny when absent)
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-	@cargo deny check
+	@scripts/audit.sh
+
+soak: ## the long tests: a thousand faults, 200 kills, every disk call, fuzzing (ARGS=3600: seconds a target), sanitizers
+	@scripts/soak.sh $(ARGS)
 
 clean: ## remove this clone's build outputs (not the cache, not your runs)
 	@cargo clean

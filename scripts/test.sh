@@ -68,6 +68,18 @@ promised_cells() {
     done
 }
 
+# What cargo-deny says of licences and sources; advisories need the network and are `make audit`'s. Installing it takes ten
+# minutes: where it is missing that is said, and no test is failed by it.
+audit() {
+    local deny=$cache_dir/cargo-deny/bin/cargo-deny
+    if have cargo-deny; then deny=cargo-deny; fi
+    if have "$deny"; then
+        "$deny" check bans licenses sources
+    else
+        say "skipped: no cargo-deny on PATH or in $cache_dir/cargo-deny; \`make audit\` installs it"
+    fi
+}
+
 model() {
     TACHO_TEST_MODEL=$(scripts/model.sh --verify) || return
     export TACHO_TEST_MODEL
@@ -113,6 +125,7 @@ engine_tests() { cargo test --release --locked --no-fail-fast "$@" -- --ignored 
 phase 'bootstrap' bootstrap
 phase 'format' cargo fmt --all --check
 phase 'lints' cargo clippy --release --workspace --all-targets --locked -- -D warnings
+phase 'licences and sources' audit
 phase 'docs' env RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --locked
 if [ "${1:-}" = lint ]; then
     summary
@@ -133,6 +146,7 @@ fi
 if promised vllm; then phase 'vLLM' engine_tests --package tacho-python --test vllm --test vllm_cells; fi
 if promised max; then phase 'MAX' engine_tests --package tacho-python --test max; fi
 if promised sglang; then phase 'SGLang' engine_tests --package tacho-python --test sglang --test sglang_child; fi
+phase 'Python package and notebook' env TACHO_BIN="$(target_dir)/release/tacho" scripts/python.sh
 phase 'benches, once each' cargo test --release --locked --package tacho --benches
 summary
 # Of those ignored in the first pass, some ran with their engines afterwards.

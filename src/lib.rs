@@ -5,6 +5,8 @@
 //! writes the results. It links no engine, no Python and no CUDA; the crates under `ffi/` do, and depend on this one.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "harness")]
+pub mod agreement;
 pub mod cache;
 #[cfg(feature = "harness")]
 pub mod calibration;
@@ -15,6 +17,8 @@ pub mod doctor;
 pub mod engine;
 #[cfg(feature = "harness")]
 pub mod environment;
+#[cfg(feature = "harness")]
+pub mod fairness;
 pub mod gguf;
 pub mod measure;
 #[cfg(feature = "harness")]
@@ -31,6 +35,8 @@ pub mod results;
 pub mod roofline;
 #[cfg(feature = "harness")]
 pub mod run;
+pub mod secrets;
+#[cfg(feature = "harness")]
 pub mod stats;
 #[cfg(feature = "harness")]
 pub mod validity;

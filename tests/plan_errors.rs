@@ -30,7 +30,7 @@ fn unknown_keys_are_refused_with_the_nearest_one() {
         "[[engine]]\nid = 'sim'\noptions = { step_us = 4 }",
         "[[engine]]\nid = 'sim'\noption = { step_us = 4 }",
         "[trials]\nmax_tials = 3",
-        "[deadlines]\nwarmup = '3s'",
+        "[deadlines]\nwarmups = '3s'",
         "[workload]\nsampling = { temprature = 1 }",
         "[model]\nfile = 'x'",
     ]));

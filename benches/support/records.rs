@@ -135,6 +135,7 @@ pub fn point() -> PointRecord {
         engine: None,
         model_digest: None,
         load_ns: None,
+        restart_ns: None,
         outcome: PointStatus::Ok,
         warmup_seconds: Vec::new(),
         warmup_steady: true,

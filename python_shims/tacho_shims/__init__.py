@@ -38,6 +38,10 @@ The object returned has:
         Drops pending work and prefix caches.
     stats() -> dict
         Counters since load, by name: `prefix_hit_tokens`, `preemptions`, `steps`, `compiles`, and the engine's own.
+    score(prompts, continuations) -> [[(top1, top1_lp, top2, top2_lp, given_lp), …], …]
+        May be left out by an engine that cannot. For each position of each continuation, given the prompt and all ids before
+        it: the likeliest id, the second likeliest, and their log-probabilities (natural, of the softmax over the whole
+        vocabulary at temperature 1), and that of the id that stands there. Untimed; see docs/agreement.md.
     shutdown()
 
 A sampling is a tuple (temperature, top_p, top_k, seed); temperature 0 is greedy, top_k 0 keeps all. A finish reason is

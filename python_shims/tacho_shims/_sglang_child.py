@@ -46,6 +46,19 @@ class Child:
         answers = self._engine.generate(input_ids=prompts, sampling_params=params)
         return [(answer["output_ids"], *self._ended(answer["meta_info"])) for answer in answers]
 
+    def prompt_logprobs(self, prompts, starts, params):
+        """As `Core.prompt_logprobs`, by SGLang's public call."""
+        answers = self._engine.generate(
+            input_ids=prompts,
+            sampling_params=[params] * len(prompts),
+            return_logprob=True,
+            logprob_start_len=starts,
+            top_logprobs_num=2,
+        )
+        pairs = lambda told: None if told is None else [(lp, token) for lp, token, *_ in told]  # noqa: E731
+        metas = [answer["meta_info"] for answer in answers]
+        return [(pairs(meta["input_token_logprobs"]), [pairs(at) for at in meta["input_top_logprobs"]]) for meta in metas]
+
     def _ended(self, meta):
         """(prompt tokens, finish reason) of a request that ended."""
         self._hits += meta["cached_tokens"]

@@ -142,7 +142,7 @@ class Core:
         """What the running scheduler says of itself: its resolved arguments and what it made of them."""
         return self._scheduler.get_internal_state(None).internal_state
 
-    def _request(self, rid, prompt, params, stream):
+    def _request(self, rid, prompt, params, stream, score_from=None):
         sampling = self._params_type(**params)
         sampling.normalize(None)
         sampling.verify(self._vocab_size)
@@ -155,9 +155,9 @@ class Core:
                 mm_inputs=None,
                 token_type_ids=None,
                 sampling_params=sampling,
-                return_logprob=False,
-                logprob_start_len=-1,
-                top_logprobs_num=0,
+                return_logprob=score_from is not None,
+                logprob_start_len=-1 if score_from is None else score_from,
+                top_logprobs_num=0 if score_from is None else 2,
                 token_ids_logprob=None,
                 stream=stream,
             )
@@ -196,6 +196,27 @@ class Core:
                     if output.finished_reasons[row] is not None:
                         del places[rid]
                         rows[place] = (ids[place], output.prompt_tokens[row], self._finish(output, row))
+        self._computed = 0
+        return rows
+
+    def prompt_logprobs(self, prompts, starts, params):
+        """For each prompt from its start on: [(lp, id)] of its own ids, and a position's two likeliest as [(lp, id)]."""
+        places = {}
+        for place, (prompt, start) in enumerate(zip(prompts, starts)):
+            rid = self._next_rid()
+            places[rid] = place
+            self._request(rid, prompt, params, False, start)
+        rows = [None] * len(prompts)
+        while places:
+            self._iterate()
+            for output in self._take():
+                for row, rid in enumerate(output.rids):
+                    if rid not in places or output.finished_reasons[row] is None:
+                        continue
+                    own = list(zip(output.input_token_logprobs_val[row], output.input_token_logprobs_idx[row]))
+                    values, ids = output.input_top_logprobs_val[row], output.input_top_logprobs_idx[row]
+                    top = [list(zip(*pair)) if pair[0] is not None else None for pair in zip(values, ids)]
+                    rows[places.pop(rid)] = (own, top)
         self._computed = 0
         return rows
 

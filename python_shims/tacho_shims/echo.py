@@ -4,6 +4,9 @@ Its tokens are a hash of prompt, position and (when sampling) seed. Options: `vo
 each step), `fault` and `fault_at_step`, by which it misbehaves as real engines do.
 """
 
+import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -12,7 +15,23 @@ from . import Unsupported
 _FIRST_ID = 4  # the ids below stand for a real vocabulary's control tokens
 
 _LOAD_FAULTS = ("import_error", "load_error", "load_memory", "load_exit")
-_STEP_FAULTS = ("error", "exit", "memory", "noise", "short_output", "wrong_input", "bad_shape", "hang")
+_STEP_FAULTS = (
+    "error",
+    "exit",
+    "memory",
+    "noise",
+    "short_output",
+    "wrong_input",
+    "bad_shape",
+    "hang",
+    "deadlock",
+    "endless",
+    "segv",
+    "abort",
+    "cxx_exception",
+    "kill",
+    "orphans",
+)
 
 
 def load(config):
@@ -35,6 +54,43 @@ def load(config):
     return Engine(config, options)
 
 
+def _native(fault):
+    """What native code of an engine does to its process."""
+    import ctypes
+
+    if fault == "segv":
+        ctypes.string_at(0)
+    if fault == "abort":
+        os.abort()
+    if fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "deadlock":
+        # A PyDLL's functions keep the interpreter's lock: no other thread of Python runs again.
+        ctypes.PyDLL(None).pause()
+    if fault == "cxx_exception":
+        _throw(ctypes)
+
+
+def _throw(ctypes):
+    """Throws a `std::exception` of C++ that nobody catches."""
+    cxx = ctypes.CDLL("libstdc++.so.6")
+    allocate = cxx.__cxa_allocate_exception
+    allocate.restype = ctypes.c_void_p
+    thrown = allocate(ctypes.c_size_t(8))
+    address = lambda symbol: ctypes.addressof(ctypes.c_char.in_dll(cxx, symbol))  # noqa: E731
+    # An object of that class is a pointer to its table of virtual functions, behind the table's two first words.
+    ctypes.c_void_p.from_address(thrown).value = address("_ZTVSt9exception") + 16
+    cxx.__cxa_throw(ctypes.c_void_p(thrown), ctypes.c_void_p(address("_ZTISt9exception")), None)
+
+
+def _leave_orphans():
+    """Children in the cell's process group, outside of it, and with an empty environment in a session of their own."""
+    subprocess.Popen(["sleep", "1004"])
+    subprocess.Popen(["sleep", "1004"], process_group=0)
+    subprocess.Popen(["sleep", "1004"], start_new_session=True, env={})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class _Seq:
     __slots__ = ("done", "input", "output", "request", "state")
 
@@ -47,6 +103,11 @@ class _Seq:
         self.state = hash((tuple(prompt), seed if temperature > 0 else -1))
 
 
+def _two(told):
+    (top1, top1_lp), (top2, top2_lp) = told.items()
+    return top1, top1_lp, top2, top2_lp
+
+
 class Engine:
     def __init__(self, config, options):
         self._max_seqs = max(config["max_seqs"], 1)
@@ -55,6 +116,7 @@ class Engine:
         self._waiting = []
         self._running = []
         self._steps = 0
+        self._endless = False
 
     def info(self):
         vocab_size = self._options["vocab_size"]
@@ -82,12 +144,24 @@ class Engine:
                 rows[request] = (rows[request][0] + ids, consumed or 0, finish)
         return rows
 
+    def score(self, prompts, continuations):
+        span = self._options["vocab_size"] - _FIRST_ID
+        rows = []
+        for prompt, continuation in zip(prompts, continuations):
+            state = hash((tuple(prompt), -1))
+            tops = [_FIRST_ID + hash((state, place)) % span for place in range(len(continuation))]
+            seconds = [_FIRST_ID + (top - _FIRST_ID + 1) % span for top in tops]
+            told = [{top: -0.1, second: -2.5} for top, second in zip(tops, seconds)]
+            rows.append([(*_two(at), at.get(given, -20.0)) for at, given in zip(told, continuation)])
+        return rows
+
     def submit(self, request, prompt, output_tokens, sampling):
         self._waiting.append(_Seq(request, prompt, output_tokens, sampling))
 
     def step(self, deadline_ns):
         start_ns = time.monotonic_ns()
         fault = self._options["fault"] if self._steps == self._options["fault_at_step"] else None
+        self._endless = self._endless or fault == "endless"
         self._steps += 1
         if fault is not None and (odd := self._misbehave(fault)) is not None:
             return odd
@@ -104,7 +178,7 @@ class Engine:
         for seq in self._running:
             token = _FIRST_ID + hash((seq.state, seq.done)) % span
             seq.done += 1
-            finish = "length" if seq.done == seq.output else None
+            finish = "length" if seq.done == seq.output and not self._endless else None
             if fault == "short_output":
                 finish = finish or "stop"
                 seq.done = seq.output
@@ -132,6 +206,10 @@ class Engine:
             return ["not", "a", "step"]
         if fault == "hang":
             time.sleep(3600)
+        if fault in ("deadlock", "segv", "abort", "cxx_exception", "kill"):
+            _native(fault)
+        if fault == "orphans":
+            _leave_orphans()
         if fault == "noise":
             noise = "\x00\x1b{" + "echo: \udc80 " * 1000
             for _ in range(300):

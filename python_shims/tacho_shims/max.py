@@ -120,6 +120,38 @@ class Engine:
                 rows.append((ids, consumed, "length" if len(ids) == wanted else "stop"))
         return rows
 
+    def score(self, prompts, continuations):
+        # MAX tells the logits after a prompt, so that every position is the end of a prompt of its own.
+        import numpy
+        from max.pipelines.lib.generate import GenerateIterator
+
+        if getattr(self._pipeline, "overlap_active", False):
+            raise Unsupported("max: logits are told by a pipeline without overlap only")
+        ends = [
+            (place, [*prompt, *after[:index]], after[index])
+            for place, (prompt, after) in enumerate(zip(prompts, continuations))
+            for index in range(len(after))
+        ]
+        rows = [[] for _ in prompts]
+        greedy = (0.0, 1.0, 0, 0)
+        for first in range(0, len(ends), self._rows):
+            wave = ends[first : first + self._rows]
+            contexts = [self._context(ids, 1, greedy) for _, ids, _ in wave]
+            told = [[] for _ in wave]
+            for context, into in zip(contexts, told):
+                # The last row is the next token's, whether the model tells one row or one a position.
+                context.sampling_params.logits_processors = [
+                    lambda inputs, into=into: into.append(
+                        numpy.array(inputs.logits[-1, :].to_numpy(), dtype=numpy.float64).reshape(-1)
+                    )
+                ]
+            with GenerateIterator.from_contexts(self._pipeline, contexts) as batch:
+                while not batch.done:
+                    batch.step()
+            for (place, _, given), logits in zip(wave, told):
+                rows[place].append(_scored(logits[0], given))
+        return rows
+
     def _refuse(self, what):
         raise Unsupported(f"max: {what} needs continuous batching, which this door (a fixed batch) does not have")
 
@@ -193,6 +225,15 @@ class Engine:
             "effective": plain(effective),
             "observed": plain({"kv_blocks": blocks}),
         }
+
+
+def _scored(logits, given):
+    import numpy
+
+    second, first = (int(at) for at in numpy.argsort(logits)[-2:])
+    lps = logits - logits[first]
+    lps -= numpy.log(numpy.exp(lps).sum())
+    return first, float(lps[first]), second, float(lps[second]), float(lps[given])
 
 
 def _device_name(device):

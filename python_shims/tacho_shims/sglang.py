@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 
-from . import BadRequest, Unsupported, plain
+from . import BadRequest, Mismatch, Unsupported, plain
 from ._vocab import ordinary_ids
 
 BOUNDARIES = ("in-core", "child-core")
@@ -179,6 +179,23 @@ class Engine:
     def generate(self, prompts, output_tokens, samplings):
         params = [self._params(*request) for request in zip(prompts, output_tokens, samplings)]
         return self._door.generate(prompts, params)
+
+    def score(self, prompts, continuations):
+        fed = [[*prompt, *after] for prompt, after in zip(prompts, continuations)]
+        starts = [len(prompt) - 1 for prompt in prompts]
+        params = self._params(max(fed, key=len), 1, (0.0, 1.0, 0, 0))
+        rows = []
+        for (own, top), after in zip(self._door.prompt_logprobs(fed, starts, params), continuations):
+            # What is told ends with the prompt's last id, wherever it begins.
+            own, top = own[-len(after) :], top[-len(after) :]
+            if [token for _, token in own] != list(after):
+                raise Mismatch(f"sglang: log-probabilities of {after} were asked for, and it told those of {own}")
+            row = []
+            for (given_lp, _), two in zip(own, top):
+                (one_lp, one), (two_lp, other) = two[:2]
+                row.append((one, one_lp, other, two_lp, given_lp))
+            rows.append(row)
+        return rows
 
     def info(self):
         import torch

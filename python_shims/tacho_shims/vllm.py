@@ -88,10 +88,14 @@ def _engine_args(config, model, options):
     asked.update(options)
     from vllm.platforms import current_platform
 
-    sizes = ("kv_cache_memory_bytes", "num_gpu_blocks_override", "gpu_memory_utilization")
+    sizes = ("kv_cache_memory_bytes", "gpu_memory_utilization")
     if current_platform.is_cpu() and not any(name in asked for name in sizes) and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         # Without it vLLM takes nearly all of the host's memory.
-        asked["kv_cache_memory_bytes"] = _kv_bytes(model, asked["max_num_seqs"], asked["max_model_len"])
+        seqs, tokens = asked["max_num_seqs"], asked["max_model_len"]
+        if "num_gpu_blocks_override" in asked:
+            # vLLM profiles memory even where the number of blocks is told.
+            seqs, tokens = asked["num_gpu_blocks_override"], asked.get("block_size", 128)
+        asked["kv_cache_memory_bytes"] = _kv_bytes(model, seqs, tokens)
     return asked
 
 
@@ -179,6 +183,19 @@ class Engine:
             completion = output.outputs[0]
             finish = _FINISH.get(completion.finish_reason, "error")
             rows.append((completion.token_ids, len(output.prompt_token_ids), finish))
+        return rows
+
+    def score(self, prompts, continuations):
+        # The log-probabilities of a prompt's own ids, from the pass that computes it; the one token after it is not used.
+        params = self._params_type(
+            temperature=0.0, max_tokens=1, ignore_eos=True, detokenize=False, prompt_logprobs=2, output_kind=self._final
+        )
+        fed = [{"prompt_token_ids": [*prompt, *after]} for prompt, after in zip(prompts, continuations)]
+        outputs = self._llm.generate(fed, [params] * len(fed), use_tqdm=False)
+        rows = []
+        for output, prompt, after in zip(outputs, prompts, continuations):
+            told = output.prompt_logprobs[len(prompt) :]
+            rows.append([_scored(at, given) for at, given in zip(told, after)])
         return rows
 
     def submit(self, request, prompt, output_tokens, sampling):
@@ -272,7 +289,9 @@ class Engine:
             "cudagraph_capture_sizes": compilation.cudagraph_capture_sizes,
             "executor": type(getattr(self._engine, "model_executor", None)).__name__ if self._core else None,
             "attention_backend": _attention_backend(compilation) if self._core else None,
+            "quantization": model.quantization,
             "torch": torch.__version__,
+            "torch_threads": torch.get_num_threads() if on_cpu and self._core else None,
             **self._environment,
         }
         sizes = [path.stat().st_size for path in self._model.glob("*.safetensors")]
@@ -299,7 +318,13 @@ class Engine:
             },
             "effective": plain(effective),
             # By the memory that was free as vLLM profiled it.
-            "observed": plain({"num_gpu_blocks": cache.num_gpu_blocks}),
+            # One block is vLLM's own. `kv_capacity_tokens` counts what requests of the longest length can use of the others.
+            "observed": plain(
+                {
+                    "num_gpu_blocks": cache.num_gpu_blocks,
+                    "kv_block_tokens": (cache.num_gpu_blocks - 1) * cache.block_size if cache.num_gpu_blocks else None,
+                }
+            ),
         }
 
 
@@ -311,6 +336,10 @@ def _compiles():
         return counter.num_backend_compilations + counter.num_aot_compiles + counter.num_cudagraph_captured
     except (ImportError, AttributeError):
         return None
+def _scored(at, given):
+    """vLLM's {id: (logprob, rank)} of a position: the two of the best ranks, and the one that was given."""
+    (top1, one), (top2, two) = sorted(at.items(), key=lambda item: item[1].rank)[:2]
+    return top1, one.logprob, top2, two.logprob, at[given].logprob
 
 
 class _Core:

@@ -270,6 +270,8 @@ struct InFlight {
     last_ns: u64,
     hash: u64,
     produced: u32,
+    /// How many it was asked for.
+    wanted: u32,
     input: Option<u32>,
 }
 
@@ -336,6 +338,7 @@ fn step_loop(
                     last_ns: NONE,
                     hash: hash_start(id),
                     produced: 0,
+                    wanted: workload.lengths(id.0).1,
                     input: None,
                 }),
             };
@@ -356,6 +359,14 @@ fn step_loop(
                     padding: 0,
                 })?;
                 state.produced += ids.len() as u32;
+                if state.produced > state.wanted && event.finish.is_none() {
+                    // Told at once: an engine that does not stop would never let the trial end.
+                    return Err(EngineError::mismatch(format!(
+                        "request {}: {} output tokens were asked for, the engine produced {} and did not end",
+                        id.0, state.wanted, state.produced
+                    ))
+                    .into());
+                }
             }
             if let Some(finish) = event.finish {
                 let (input, output) = workload.lengths(id.0);

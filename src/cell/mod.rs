@@ -3,6 +3,7 @@
 //! The child's side is [`serve`], the loop that every cell program runs; it times trials with [`drive`]. The parent's
 //! side is [`parent`]. Between them go the frames of [`protocol`].
 
+pub mod contain;
 pub mod drive;
 pub mod evidence;
 pub mod parent;

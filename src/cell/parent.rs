@@ -10,25 +10,37 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::contain::{self, MARK_VARIABLE};
 use super::protocol::{
-    Command, Frame, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary, read_frame,
-    write_message,
+    Command, Frame, Method, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary,
+    read_frame, write_message,
 };
 use crate::{
     BUILD_HASH,
-    engine::{EngineError, EngineInfo, LoadConfig, conformance::Check},
+    engine::{EngineError, EngineInfo, Forced, LoadConfig, Scored, conformance::Check},
+    measure::monotonic_ns,
+    secrets,
 };
 
 /// The first argument by which `tacho` knows that it is to be the cell of the simulated engine.
 pub const SIM_CELL_ARG: &str = "__cell-sim";
 /// How many of the log's last lines go with a failure.
 const LAST_LINES: usize = 60;
+/// How many lines of stacks go with a death: some hundred threads'.
+const STACK_LINES: usize = 2_000;
 /// Bytes of the log's end that are searched for them.
-const TAIL_BYTES: u64 = 64 << 10;
+const TAIL_BYTES: u64 = 256 << 10;
 const HELLO_WITHIN: Duration = Duration::from_secs(30);
 /// How soon a death is noticed that does not close the pipe.
 const WATCH: Duration = Duration::from_millis(200);
 const BYE_WITHIN: Duration = Duration::from_secs(20);
+/// Asks a cell for the stacks of its threads. No engine uses it, and a cell that does not know it is left alone.
+const ASK_FOR_STACKS: Signal = Signal::STKFLT;
+/// How long a hung cell may take to write its stacks down, and how long its log must rest to be taken as whole.
+const STACKS_WITHIN: Duration = Duration::from_secs(3);
+const STACKS_REST: Duration = Duration::from_millis(150);
 
 /// A cell program and how to start it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +66,8 @@ pub struct Death {
     pub exit_code: Option<i32>,
     /// The last lines that it wrote.
     pub last_lines: Vec<String>,
+    /// The stacks that it wrote when it crashed, or when it was asked because it hung; empty where it wrote none.
+    pub stacks: Vec<String>,
 }
 
 /// What a cell can answer instead of what was asked.
@@ -125,6 +139,18 @@ pub struct Cell {
     log: PathBuf,
     log_start: u64,
     parked: bool,
+    mark: String,
+    ended_ns: Option<u64>,
+    remains: Vec<i32>,
+}
+
+/// How long a cell may take, and how long be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the whole trial.
+    pub within: Duration,
+    /// Without a new output token, in a trial by the step loop; the engine's own call tells nothing until it is over.
+    pub idle: Duration,
 }
 
 impl Cell {
@@ -141,15 +167,23 @@ impl Cell {
         let log_file = File::options().create(true).append(true).open(log).map_err(failed)?;
         let log_start = log_file.metadata().map_err(failed)?.len();
         tracing::debug!(program = %program.program.display(), log = %log.display(), "starting a cell");
-        let mut child = std::process::Command::new(&program.program)
+        let mark = contain::new_mark();
+        let mut command = std::process::Command::new(&program.program);
+        // Nothing that a cell does needs them: what it downloads nothing for, it cannot print either.
+        for name in std::env::vars_os().map(|(name, _)| name).filter(|name| secrets::is_secret_name(name)) {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(&program.args)
             .envs(program.env.iter().map(|(name, value)| (name, value)))
+            .env(MARK_VARIABLE, &mark)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log_file)
             .process_group(0)
             .spawn()
             .map_err(failed)?;
+        contain::began(child.id(), &mark);
         let (sender, frames) = mpsc::sync_channel(4);
         let stdin = child.stdin.take();
         if let Some(output) = child.stdout.take() {
@@ -164,7 +198,9 @@ impl Cell {
                 }
             });
         }
-        let mut cell = Self { child, stdin, frames, log: log.to_owned(), log_start, parked: false };
+        let log = log.to_owned();
+        let mut cell =
+            Self { child, stdin, frames, log, log_start, parked: false, mark, ended_ns: None, remains: Vec::new() };
         match cell.reply(HELLO_WITHIN, "say hello")? {
             Reply::Hello { protocol: PROTOCOL, build, .. } if build == BUILD_HASH => Ok(cell),
             Reply::Hello { build, .. } => Err(CellError::Stale {
@@ -179,12 +215,24 @@ impl Cell {
 
     /// The last lines that it wrote to its log.
     pub fn last_lines(&self) -> Vec<String> {
-        last_lines(&self.log, self.log_start)
+        last(log_tail(&self.log, self.log_start))
     }
 
     /// The cell's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// When its death was noticed, in nanoseconds of CLOCK_MONOTONIC; None while it lives.
+    pub fn ended_ns(&self) -> Option<u64> {
+        self.ended_ns
+    }
+
+    /// Ends it now, with all that it started. Returns the processes that the kernel does not let go, which is none unless
+    /// one of them hangs inside a driver.
+    pub fn kill(mut self) -> Vec<i32> {
+        self.end();
+        std::mem::take(&mut self.remains)
     }
 
     /// Loads an engine; returns what it says of itself and how long loading took, in nanoseconds.
@@ -211,14 +259,36 @@ impl Cell {
         within: Duration,
         sink: &mut dyn TableSink,
     ) -> Result<TrialSummary, CellError> {
+        self.watched_trial(spec, Patience { within, idle: within }, sink)
+    }
+
+    /// As [`Self::trial`], with a deadline for silence too.
+    ///
+    /// # Errors
+    /// As [`Self::trial`].
+    pub fn watched_trial(
+        &mut self,
+        spec: &TrialSpec,
+        patience: Patience,
+        sink: &mut dyn TableSink,
+    ) -> Result<TrialSummary, CellError> {
         self.ask(&Command::Trial(Box::new(spec.clone())))?;
-        let deadline = Instant::now() + within;
+        let deadline = Instant::now() + patience.within;
+        let tells = spec.method == Method::Steps && patience.idle < patience.within;
+        let (mut seen, mut idle) = (0, Instant::now() + patience.idle);
         loop {
-            let stored = match self.next(deadline, "finish a trial")? {
+            let frame = match tells && idle < deadline {
+                true => self.next(idle, "give a new output token")?,
+                false => self.next(deadline, "finish a trial")?,
+            };
+            let stored = match frame {
                 Frame::Tokens(rows) => sink.tokens(&rows),
                 Frame::Requests(rows) => sink.requests(&rows),
                 Frame::Steps(rows) => sink.steps(&rows),
                 Frame::Reply(Reply::Progress { output_tokens }) => {
+                    if output_tokens > seen {
+                        (seen, idle) = (output_tokens, Instant::now() + patience.idle);
+                    }
                     sink.progress(output_tokens);
                     Ok(())
                 }
@@ -267,6 +337,19 @@ impl Cell {
         self.parked = self.signal(rustix::process::Signal::STOP);
     }
 
+    /// What the engine thinks at each position of given continuations, untimed.
+    ///
+    /// # Errors
+    /// As [`Self::conform`]; [`CellError::Engine`] with kind `Unsupported` where the engine's door has no such thing.
+    pub fn score(&mut self, sequences: Vec<Forced>, within: Duration) -> Result<Vec<Vec<Scored>>, CellError> {
+        self.ask(&Command::Score { sequences })?;
+        match self.reply(within, "score")? {
+            Reply::Scored(scores) => Ok(scores),
+            Reply::Failed(error) => Err(error.into()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
     /// Ends the engine and waits for the process.
     ///
     /// # Errors
@@ -276,8 +359,7 @@ impl Cell {
         let answer = self.reply(BYE_WITHIN, "shut down")?;
         self.stdin = None;
         let status = self.wait(BYE_WITHIN);
-        // What it started must not outlive it.
-        self.kill();
+        self.end();
         match answer {
             Reply::Bye => match status {
                 Some(status) if status.success() => Ok(()),
@@ -328,10 +410,13 @@ impl Cell {
             Ok(Err(ProtocolError::Closed | ProtocolError::Io(_))) | Err(RecvTimeoutError::Disconnected) => {
                 Err(self.died(None))
             }
-            Err(RecvTimeoutError::Timeout) => Err(self.kill_for(format!(
-                "it did not {what} within its deadline of {:.0} s and was killed",
-                deadline.saturating_duration_since(started).as_secs_f64()
-            ))),
+            Err(RecvTimeoutError::Timeout) => {
+                self.write_stacks();
+                Err(self.kill_for(format!(
+                    "it did not {what} within its deadline of {:.0} s and was killed",
+                    deadline.saturating_duration_since(started).as_secs_f64()
+                )))
+            }
         }
     }
 
@@ -340,12 +425,9 @@ impl Cell {
     }
 
     fn kill_for(&mut self, reason: String) -> CellError {
-        self.kill();
+        self.ended_ns.get_or_insert_with(monotonic_ns);
+        self.kill_group();
         self.died(Some(reason))
-    }
-
-    fn kill(&mut self) {
-        self.signal(rustix::process::Signal::KILL);
     }
 
     /// To its whole process group; whether it got there.
@@ -354,20 +436,67 @@ impl Cell {
         pid.is_some_and(|pid| rustix::process::kill_process_group(pid, signal).is_ok())
     }
 
+    /// Has the cell's processes write down where they are, those that know how to, and waits until they have.
+    fn write_stacks(&self) {
+        let asked: Vec<i32> =
+            contain::marked(&self.mark).into_iter().filter(|pid| contain::catches(*pid, ASK_FOR_STACKS)).collect();
+        if asked.is_empty() {
+            return;
+        }
+        let length = || fs::metadata(&self.log).map_or(0, |meta| meta.len());
+        let (began, mut seen, mut rests) = (Instant::now(), length(), Instant::now());
+        let before = seen;
+        for pid in asked.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, ASK_FOR_STACKS);
+        }
+        while began.elapsed() < STACKS_WITHIN && (seen == before || rests.elapsed() < STACKS_REST) {
+            std::thread::sleep(Duration::from_millis(10));
+            let now = length();
+            if now != seen {
+                (seen, rests) = (now, Instant::now());
+            }
+        }
+    }
+
+    fn kill_group(&mut self) {
+        // Not once it has been waited for: its number may be another's by then.
+        if let Ok(None) = self.child.try_wait()
+            && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+
+    /// Ends its process and what that started.
+    fn end(&mut self) {
+        self.ended_ns.get_or_insert_with(monotonic_ns);
+        self.kill_group();
+        let _ = self.wait(Duration::from_secs(5));
+        self.remains = contain::end(self.child.id(), &self.mark);
+        if !self.remains.is_empty() {
+            tracing::warn!(pid = self.child.id(), left = ?self.remains, "processes of a cell cannot be killed");
+        }
+    }
+
     fn died(&mut self, reason: Option<String>) -> CellError {
+        self.ended_ns.get_or_insert_with(monotonic_ns);
         let status = self.wait(Duration::from_secs(5));
-        // What it started must not outlive it.
-        self.kill();
-        let reason = reason.unwrap_or_else(|| match status {
+        self.end();
+        let mut reason = reason.unwrap_or_else(|| match status {
             Some(status) => describe(status),
             None => "it closed its pipe but its process did not end; it was killed".to_owned(),
         });
+        if !self.remains.is_empty() {
+            reason.push_str(&format!("; its processes {:?} cannot be killed", self.remains));
+        }
         tracing::debug!(pid = self.child.id(), %reason, "a cell died");
+        let lines = log_tail(&self.log, self.log_start);
         CellError::Died(Box::new(Death {
             reason,
             signal: status.and_then(|status| status.signal()),
             exit_code: status.and_then(|status| status.code()),
-            last_lines: self.last_lines(),
+            stacks: stacks(&lines),
+            last_lines: last(lines),
         }))
     }
 
@@ -385,10 +514,8 @@ impl Cell {
 
 impl Drop for Cell {
     fn drop(&mut self) {
-        let ended = matches!(self.child.try_wait(), Ok(Some(_)));
-        self.kill();
-        if !ended {
-            let _ = self.child.wait();
+        if self.ended_ns.is_none() {
+            self.end();
         }
     }
 }
@@ -415,8 +542,8 @@ fn signal_name(signal: i32) -> &'static str {
     }
 }
 
-/// The last lines of the log from byte `start` on, made readable.
-fn last_lines(log: &Path, start: u64) -> Vec<String> {
+/// The end of the log from byte `start` on, line by line, made readable and without secrets.
+fn log_tail(log: &Path, start: u64) -> Vec<String> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let length = fs::metadata(log)?.len();
@@ -426,10 +553,25 @@ fn last_lines(log: &Path, start: u64) -> Vec<String> {
         Ok(bytes)
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let text = secrets::redact(&text);
     let clean = |line: &str| -> String {
         line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).take(400).collect()
     };
-    let mut lines: Vec<String> = text.lines().rev().take(LAST_LINES).map(clean).collect();
-    lines.reverse();
+    text.lines().map(clean).collect()
+}
+
+fn last(mut lines: Vec<String>) -> Vec<String> {
+    lines.drain(..lines.len().saturating_sub(LAST_LINES));
     lines
+}
+
+/// What the cell's crash handler and Python's fault handler wrote: from the first line that either begins with.
+fn stacks(lines: &[String]) -> Vec<String> {
+    let begins = |line: &String| {
+        ["cell: fatal signal", "cell: stacks", "Fatal Python error:", "Thread 0x", "Current thread 0x"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    let start = lines.iter().position(begins).unwrap_or(lines.len());
+    lines[start..].iter().take(STACK_LINES).cloned().collect()
 }

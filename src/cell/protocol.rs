@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    engine::{EngineError, EngineInfo, LoadConfig, Stats, conformance::Check},
+    engine::{EngineError, EngineInfo, Forced, LoadConfig, Scored, Stats, conformance::Check},
     measure::{DeviceClockMode, DeviceTime},
     workload::WorkloadSpec,
 };
@@ -19,7 +19,7 @@ use crate::{
 compile_error!("table frames are written as they lie in memory, which the protocol defines as little endian");
 
 /// Raised when a message or a table changes.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// Stands for "none" in a table's `u64` columns.
 pub const NONE: u64 = u64::MAX;
 /// The longest payload accepted, in bytes.
@@ -41,6 +41,11 @@ pub enum Command {
         prompts: Vec<Vec<u32>>,
         /// Exactly how many tokens follow each.
         output_tokens: u32,
+    },
+    /// Score given continuations, untimed. Answered by [`Reply::Scored`].
+    Score {
+        /// What to score.
+        sequences: Vec<Forced>,
     },
     /// End the engine and the process. Answered by [`Reply::Bye`].
     Shutdown,
@@ -77,6 +82,8 @@ pub enum Reply {
     Conformed(Vec<Check>),
     /// Token ids, an output a prompt.
     Generated(Vec<Vec<u32>>),
+    /// A row a sequence, an entry a position of its continuation.
+    Scored(Vec<Vec<Scored>>),
     /// The command failed. The cell can be asked for more unless the engine is broken.
     Failed(EngineError),
     /// The engine ended cleanly.

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     BUILD_HASH,
     engine::{
-        Completion, Engine, EngineError, EngineInfo, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId,
-        conformance,
+        Completion, Engine, EngineError, EngineInfo, Forced, LoadConfig, Request, RequestBatch, RequestId, Sampling,
+        Scored, TokenId, conformance,
     },
     measure::{DeviceClockSource, monotonic_ns},
 };
@@ -141,6 +141,13 @@ fn converse(
                     pipe.say(&ids.map_or_else(Reply::Failed, Reply::Generated))?;
                 }
             },
+            Command::Score { sequences } => match engine.as_deref_mut() {
+                None => pipe.say(&no_engine("a scoring"))?,
+                Some(engine) => {
+                    let scores = score(engine, &sequences);
+                    pipe.say(&scores.map_or_else(Reply::Failed, Reply::Scored))?;
+                }
+            },
             Command::Shutdown => {
                 drop(clock);
                 let ended = engine.as_deref_mut().map_or(Ok(()), |engine| engine.shutdown());
@@ -169,9 +176,30 @@ fn generate(engine: &mut dyn Engine, prompts: &[Vec<u32>], output_tokens: u32) -
     rows.ok_or_else(|| EngineError::engine("an output lies outside of the ids that were generated"))
 }
 
+/// Log-probabilities of the continuations, checked for being as many as were asked and numbers.
+fn score(engine: &mut dyn Engine, sequences: &[Forced]) -> Result<Vec<Vec<Scored>>, EngineError> {
+    if sequences.iter().any(|sequence| sequence.prompt.is_empty() || sequence.continuation.is_empty()) {
+        return Err(EngineError::bad_request("expected a prompt and a continuation of at least one id each"));
+    }
+    engine.reset()?;
+    let scores = engine.score(sequences)?;
+    let found: Vec<usize> = scores.iter().map(Vec::len).collect();
+    let asked: Vec<usize> = sequences.iter().map(|sequence| sequence.continuation.len()).collect();
+    if found != asked {
+        return Err(EngineError::mismatch(format!(
+            "scores were asked for {asked:?} positions and given for {found:?}"
+        )));
+    }
+    match scores.iter().flatten().find(|scored| !scored.is_finite()) {
+        Some(odd) => Err(EngineError::engine(format!("a score is no number: {odd:?}"))),
+        None => Ok(scores),
+    }
+}
+
 /// Ends this process and what it started. Not by returning: exit handlers beside a running engine crash or hang.
 fn end_orphaned() -> ! {
     let me = rustix::process::getpid();
+    super::contain::end_own_children();
     if rustix::process::getpgrp() == me {
         let _ = rustix::process::kill_process_group(me, rustix::process::Signal::KILL);
     }

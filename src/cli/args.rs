@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
 
 use super::{
+    agree_args::{self, AgreeArgs},
     calibrate, certify, compare, doctor, exit,
     model_args::{self, ModelAction},
     validity_args::ValidityArgs,
@@ -48,6 +49,9 @@ pub enum Command {
     /// Measure: run every point of a plan
     #[command(after_help = format!("{RUN_EXAMPLES}\n\n{}", exit::HELP))]
     Run(Box<RunArgs>),
+    /// Compare what engines say: the same model, differences of arithmetic, or another model
+    #[command(after_help = agree_args::EXAMPLES)]
+    Agree(Box<AgreeArgs>),
     /// List the plans that ship with Tacho, or print one
     Plans {
         /// The plan to print
@@ -113,6 +117,9 @@ pub enum Command {
     ///
     /// Takes about two minutes and wants the machine for itself.
     Calibrate(calibrate::CalibrateArgs),
+    /// Print a run in another tool's format, for the scripts and plots that people have for that tool
+    #[command(after_help = super::export::HELP)]
+    Export(super::export::ExportArgs),
     /// Measure what this machine can do, which MFU and MBU are fractions of: memory reads, arithmetic; keep it for later runs
     ///
     /// Takes some seconds and wants the machine for itself. The processor is measured by tacho, the first GPU that CUDA
@@ -231,6 +238,14 @@ pub struct RunArgs {
     /// The `python` of an environment of yours, instead of the one that `tacho engines install` made
     #[arg(long, value_name = "PATH", env = "TACHO_PYTHON_ENV", hide_env = true)]
     pub python: Option<PathBuf>,
+    /// How engines are set up against each other: defaults, equal (KV tokens and limits), or best (the plan's best options)
+    /// [default: defaults]
+    #[arg(long, value_name = "MODE", env = "TACHO_FAIRNESS", hide_env = true)]
+    pub fairness: Option<String>,
+    /// First compare what the engines say to the same prompts; kept for the next run (see `tacho agree`)
+    #[arg(long, env = "TACHO_AGREE", hide_env = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true, value_name = "BOOL")]
+    pub agree: Option<bool>,
     /// Finish an interrupted run: its plan, its directory, only the points that are missing
     #[arg(long, value_name = "DIR", env = "TACHO_RESUME", hide_env = true)]
     pub resume: Option<PathBuf>,
@@ -369,10 +384,10 @@ pub struct RunArgs {
     /// How often to sample GPUs and the cell's processes in timed trials, or off [default: 100ms]
     #[arg(long, value_name = "TIME|off", env = "TACHO_TELEMETRY", hide_env = true, help_heading = "Trials")]
     pub telemetry: Option<String>,
-    /// The longest that loading an engine may take [default: 10m]
+    /// The longest that loading an engine may take [default: 10m, and 1s for each 20 MB of weights]
     #[arg(long, value_name = "TIME", env = "TACHO_LOAD_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub load_deadline: Option<String>,
-    /// The longest that a trial may take [default: 30m]
+    /// The longest that a trial may take [default: 10m, and 1s for each 10 output or 100 prompt tokens]
     #[arg(long, value_name = "TIME", env = "TACHO_TRIAL_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub trial_deadline: Option<String>,
 

@@ -1,13 +1,10 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end, the second ends it.
-use std::{
-    fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use tacho::cell::contain;
 
 use super::{
     exit::{self, Failure},
@@ -21,7 +18,8 @@ pub fn flag(quiet: bool) -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::clone(&interrupted);
     let set = ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
-            kill_cells();
+            // They are process groups of their own, which a Ctrl-C does not reach, and may be deep in a native call.
+            contain::end_all();
             progress::clear();
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
@@ -31,15 +29,4 @@ pub fn flag(quiet: bool) -> Result<Arc<AtomicBool>, Failure> {
     });
     set.map_err(|error| Failure::new(exit::USAGE, error))?;
     Ok(interrupted)
-}
-
-/// Cells are process groups of their own, so that a Ctrl-C does not reach them; in the middle of a long call they would
-/// outlive their parent.
-fn kill_cells() {
-    for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
 }

@@ -2,9 +2,10 @@
 use std::path::Path;
 
 use clap::{ArgMatches, parser::ValueSource};
+use tacho::fairness::FairnessMode;
 use tacho::plan::{
-    Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
-    ValidityDraft, Values, check_overlaps,
+    Draft, EnduranceDraft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode,
+    TrialsDraft, ValidityDraft, Values, check_overlaps,
     compare::Compare,
     read,
     registry::Registry,
@@ -12,7 +13,7 @@ use tacho::plan::{
     values::{self, ValueError},
 };
 
-use super::{args::RunArgs, exit::Failure, validity_args::ValidityArgs};
+use super::{agree_args::AgreeArgs, args::RunArgs, exit::Failure, validity_args::ValidityArgs};
 
 /// The plan that the arguments, the environment and the plan file make together.
 pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
@@ -31,6 +32,27 @@ pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
         if tacho::plan::check_name(&stem).is_ok() {
             draft.name = Some(Sourced::new(stem, Origin::Default("default: the file's name")));
         }
+    }
+    Ok(resolve(draft, &registry)?)
+}
+
+/// The plan whose engines are compared: what the file, the environment and the flags say of engines and models.
+pub fn agree_plan(args: &AgreeArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
+    let registry = Registry::embedded().map_err(|error| Failure::usage(error.to_string()))?;
+    let mut draft = match &args.plan {
+        Some(plan) => read(&open(plan, matches)?, &registry)?,
+        None => Draft::default(),
+    };
+    for source in [ValueSource::EnvVariable, ValueSource::CommandLine] {
+        let layer = Layer { matches, source, registry: &registry };
+        let options = layer.list("engine_option", &args.engine_option);
+        let said = Draft {
+            engines: layer.list("engine", &args.engine),
+            models: layer.list("model", &args.model),
+            settings: options.iter().map(|option| layer.option(option)).collect::<Result<_, _>>()?,
+            ..Draft::default()
+        };
+        draft = said.over(draft);
     }
     Ok(resolve(draft, &registry)?)
 }
@@ -124,9 +146,13 @@ impl Layer<'_> {
             validity: self.validity(&args.validity)?,
             trace: self.parse("trace", &args.trace, TraceMode::named)?,
             compare: self.parse("compare", &args.compare, Compare::parse_or_off)?,
+            fairness: self.parse("fairness", &args.fairness, FairnessMode::named)?,
+            best: Vec::new(),
+            agree: self.take("agree", &args.agree),
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
             telemetry: self.parse("telemetry", &args.telemetry, scalar::period)?,
+            endurance: EnduranceDraft::default(),
         })
     }
 

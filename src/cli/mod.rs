@@ -1,5 +1,7 @@
 //! The command line: arguments to a plan, progress, exit codes. The library knows nothing of it.
 
+mod agree;
+mod agree_args;
 mod args;
 mod build;
 mod calibrate;
@@ -10,6 +12,7 @@ mod compare;
 mod doctor;
 mod dry_run;
 mod exit;
+mod export;
 mod interrupt;
 mod layers;
 mod lists;
@@ -46,6 +49,10 @@ pub fn main() -> ExitCode {
             Some(matches) => run::run(&args, matches),
             None => Err(exit::Failure::usage("the run command has no arguments")),
         },
+        Command::Agree(args) => match matches.subcommand_matches("agree") {
+            Some(matches) => agree::agree(&args, matches),
+            None => Err(exit::Failure::usage("the agree command has no arguments")),
+        },
         Command::Plans { name } => lists::plans(name.as_deref()),
         Command::Engines { action: None, json } => cells::list(json == Some(true)),
         Command::Engines { action: Some(action), .. } => match action {
@@ -65,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::compare(&args),
         Command::Baseline { action } => compare::baseline(&action),
         Command::Calibrate(args) => calibrate::calibrate(&args),
+        Command::Export(args) => export::export(&args),
         Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

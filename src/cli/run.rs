@@ -8,6 +8,7 @@ use std::{
 use clap::{ArgMatches, CommandFactory, parser::ValueSource};
 use tacho::{
     calibration::CalibrationState,
+    cell::contain,
     comparison,
     plan::{Plan, Resolved, registry::Registry},
     report,
@@ -17,6 +18,7 @@ use tacho::{
 };
 
 use super::{
+    agree,
     args::{Cli, RunArgs},
     calibrate, ceilings, cells, dry_run,
     exit::{self, Failure},
@@ -39,16 +41,26 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
                 return Ok(ExitCode::SUCCESS);
             }
             resolved.check_models()?;
+            if resolved.plan.agree {
+                tacho::agreement::comparable(&resolved.plan).map_err(Failure::usage)?;
+            }
             let dir = create(&resolved, args)?;
             for note in resolved.notes.iter().filter(|_| args.quiet != Some(true)) {
-                eprintln!("note: {note}");
+                progress::say(&format!("note: {note}"));
             }
             (resolved.plan, dir, Vec::new())
         }
     };
     let quiet = args.quiet == Some(true);
     if !quiet {
-        eprintln!("run directory: {}", dir.path().display());
+        progress::say(&format!("run directory: {}", dir.path().display()));
+    }
+    // What a cell leaves behind is found among this program's children.
+    if let Err(error) = contain::adopt_orphans() {
+        progress::say(&format!("note: processes that a cell leaves behind may not be found: {error}"));
+    }
+    if plan.agree && dir.info().agreement.is_none() {
+        agree::before_run(&plan, &mut dir, args.python.as_deref(), quiet)?;
     }
     let interrupted = interrupt::flag(quiet)?;
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;
@@ -94,7 +106,7 @@ fn resume(dir: &Path, args: &RunArgs, matches: &ArgMatches) -> Result<(Plan, Run
         ))
     })?;
     for note in resumed.notes.iter().filter(|_| args.quiet != Some(true)) {
-        eprintln!("note: {note}");
+        progress::say(&format!("note: {note}"));
     }
     Ok((plan, run, resumed.records))
 }

@@ -1,6 +1,6 @@
 //! What must not be compared, with the reason.
 use crate::{
-    plan::registry::ModelForm,
+    plan::registry::ModelFormat,
     results::{PointRecord, PointStatus},
 };
 
@@ -50,7 +50,7 @@ pub(super) fn refusals(a: &PointRecord, b: &PointRecord) -> Vec<String> {
 /// Whether both read the model from files of one form: a GGUF file and a folder of the same weights never hash alike.
 fn same_form(a: &PointRecord, b: &PointRecord) -> bool {
     match (&a.point.model, &b.point.model) {
-        (Some(x), Some(y)) => ModelForm::of(x) == ModelForm::of(y),
+        (Some(x), Some(y)) => ModelFormat::of(x) == ModelFormat::of(y),
         _ => true,
     }
 }

@@ -228,6 +228,7 @@ mod tests {
                 exit_code: None,
                 last_lines: Vec::new(),
                 broken: None,
+                stacks: Vec::new(),
             });
         });
         assert!(failed.contains("the second failed: no memory"), "{failed}");

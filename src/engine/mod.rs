@@ -10,7 +10,9 @@ mod digest;
 mod error;
 mod events;
 mod info;
+mod score;
 pub mod sim;
+mod sim_scores;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -19,6 +21,7 @@ pub use digest::ids_digest;
 pub use error::{Broken, EngineError, ErrorKind};
 pub use events::{Event, EventBuf, FinishReason, StepRecord};
 pub use info::{Boundary, Capabilities, EngineInfo, IdRange, ModelInfo, Scheduler};
+pub use score::{Forced, Scored};
 use serde::{Deserialize, Serialize};
 
 use crate::measure::monotonic_ns;
@@ -127,6 +130,17 @@ pub trait Engine {
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the engine's door cannot cancel.
     fn cancel(&mut self, id: RequestId) -> Result<(), EngineError>;
+
+    /// What the engine thinks at each position of each continuation, given all before it. Untimed. An engine with nothing in
+    /// flight computes all sequences together, as far as it has room.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the engine's door gives no log-probabilities, which is the default.
+    fn score(&mut self, sequences: &[Forced]) -> Result<Vec<Vec<Scored>>, EngineError> {
+        let _ = sequences;
+        let engine = &self.info().engine;
+        Err(EngineError::unsupported(format!("{engine}: this engine's door gives no log-probabilities of given ids")))
+    }
 
     /// Drops prefix caches and pending work, so that a trial starts as the one before it did.
     ///

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Boundary, Capabilities, Completions, Engine, EngineError, EngineInfo, ErrorKind, Event, EventBuf, FinishReason,
-    IdRange, LoadConfig, ModelInfo, Options, Request, RequestBatch, RequestId, Scheduler, Stats, StepRecord, TokenId,
-    ids_digest, stat,
+    Forced, IdRange, LoadConfig, ModelInfo, Options, Request, RequestBatch, RequestId, Scheduler, Scored, Stats,
+    StepRecord, TokenId, ids_digest, sim_scores::Model, stat,
 };
 use crate::{
     measure::{monotonic_ns, sleep_until_ns},
@@ -42,6 +42,13 @@ pub enum Time {
 pub enum Fault {
     /// The process aborts.
     Abort,
+    /// The process gets a SIGSEGV, as a memory fault in native code gives it.
+    Segv,
+    /// The process gets a SIGKILL, as when the kernel runs out of memory.
+    Kill,
+    /// The process aborts and leaves a child in its process group, one outside of it, and one with an empty environment in
+    /// a session of its own.
+    Orphans,
     /// The process exits with status 7.
     Exit,
     /// The engine panics.
@@ -52,6 +59,8 @@ pub enum Fault {
     Error,
     /// The engine answers that memory ran out.
     OutOfMemory,
+    /// No request ends any more: tokens come for ever.
+    Endless,
     /// A request stops one token early.
     ShortOutput,
     /// A request claims one prompt token too many.
@@ -105,6 +114,14 @@ pub struct SimOptions {
     pub fault_at_step: u64,
     /// Whether it says that it works on a GPU, so that telemetry can be tried on recordings.
     pub gpu: bool,
+    /// Stands for the model's weights: another number is another model.
+    pub weights: u64,
+    /// The size of the errors of its log-probabilities, in nats: that of an engine's own arithmetic.
+    pub logit_error: f64,
+    /// Which errors: another number is another engine's arithmetic.
+    pub logit_error_seed: u64,
+    /// Whether the errors are others after every reset, as in an engine whose outputs do not repeat.
+    pub logit_error_varies: bool,
 }
 
 impl Default for SimOptions {
@@ -123,6 +140,10 @@ impl Default for SimOptions {
             fault: None,
             fault_at_step: 0,
             gpu: false,
+            weights: 0,
+            logit_error: 0.0,
+            logit_error_seed: 0,
+            logit_error_varies: false,
         }
     }
 }
@@ -164,7 +185,9 @@ pub struct Sim {
     /// What [`Fault::Grow`] holds.
     grown: Vec<u8>,
     consumed: u64,
+    endless: bool,
     rng: Xoshiro256PlusPlus,
+    model: Model,
 }
 
 impl Sim {
@@ -186,6 +209,7 @@ impl Sim {
                 "sim: expected max_seqs and prefill_chunk of at least 1 and vocab_size of at least 16",
             ));
         }
+        let model = Model::new(&options)?;
         let effective = match serde_json::to_value(&options) {
             Ok(serde_json::Value::Object(map)) => map.into_iter().collect(),
             _ => Options::new(),
@@ -229,8 +253,10 @@ impl Sim {
             faults: 0,
             grown: Vec::new(),
             consumed: 0,
+            endless: false,
             rng: Xoshiro256PlusPlus::seed_from_u64(config.seed),
             options,
+            model,
         })
     }
 
@@ -254,11 +280,6 @@ impl Sim {
         if self.options.fault == Some(fault) { self.faults as f64 } else { 0.0 }
     }
 
-    fn token(&self, prompt_hash: u64, position: u32) -> TokenId {
-        let span = u64::from(self.options.vocab_size - 4);
-        TokenId(4 + (mix(prompt_hash, u64::from(position)) % span) as u32)
-    }
-
     fn admit(&mut self) {
         while self.running.len() < self.max_seqs {
             let Some(next) = self.waiting.front() else { return };
@@ -275,6 +296,7 @@ impl Sim {
         let start_ns = self.now_ns();
         let fault = self.options.fault.filter(|_| self.steps == self.options.fault_at_step);
         self.lasting_fault();
+        self.endless |= fault == Some(Fault::Endless);
         self.steps += 1;
         let (mut short, mut few, mut wrong_input) = (false, false, 0);
         match fault {
@@ -319,8 +341,10 @@ impl Sim {
             if seq.produced == 0 || seq.prefilled < seq.prompt {
                 continue;
             }
-            let token = self.token(seq.prompt_hash, seq.produced - 1);
-            let finish = if seq.produced == seq.output || std::mem::take(&mut few) {
+            let token = self.model.token(seq.prompt_hash, seq.produced - 1);
+            let finish = if self.endless {
+                None
+            } else if seq.produced == seq.output || std::mem::take(&mut few) {
                 Some(FinishReason::Length)
             } else if short {
                 Some(FinishReason::Stop)
@@ -353,6 +377,12 @@ impl Sim {
 fn commit(fault: Fault) -> Result<(), EngineError> {
     match fault {
         Fault::Abort => std::process::abort(),
+        Fault::Segv => raise(rustix::process::Signal::SEGV),
+        Fault::Kill => raise(rustix::process::Signal::KILL),
+        Fault::Orphans => {
+            leave_orphans();
+            std::process::abort()
+        }
         Fault::Exit => std::process::exit(7),
         Fault::Panic => panic!("sim: injected panic"),
         Fault::Hang => loop {
@@ -371,6 +401,30 @@ fn commit(fault: Fault) -> Result<(), EngineError> {
         // Those that the step itself commits.
         _ => Ok(()),
     }
+}
+
+fn raise(signal: rustix::process::Signal) -> ! {
+    // Rust's own handler of SIGSEGV takes the first one, restores the default and waits for the fault to happen again.
+    loop {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+fn leave_orphans() {
+    use std::{os::unix::process::CommandExt, process::Command};
+    let started = [
+        Command::new("sleep").arg("1003").spawn(),
+        Command::new("sleep").arg("1003").process_group(0).spawn(),
+        Command::new("setsid").args(["--fork", "/usr/bin/env", "-i", "sleep", "1003"]).spawn(),
+    ];
+    for child in started {
+        if let Err(error) = child {
+            eprintln!("sim: a child for the fault 'orphans' cannot be started: {error}");
+        }
+    }
+    // Until the last one has made its session.
+    std::thread::sleep(std::time::Duration::from_millis(100));
 }
 
 impl Engine for Sim {
@@ -421,8 +475,7 @@ impl Engine for Sim {
         let ids = (0..).zip(request.prompt).map(|(place, id)| TokenId(if place == 0 { id.0 ^ changed } else { id.0 }));
         self.consumed = self.consumed.wrapping_add(ids_digest(request.id, ids));
         let seed = if request.sampling.is_greedy() { 0 } else { mix(1, request.sampling.seed) };
-        let prompt_hash =
-            request.prompt.iter().fold(seed, |state, id| (state ^ u64::from(id.0)).wrapping_mul(0x100_0000_01b3));
+        let prompt_hash = self.model.hash(seed, request.prompt);
         self.waiting.push_back(Seq {
             id: request.id,
             prompt_hash,
@@ -470,7 +523,12 @@ impl Engine for Sim {
         Ok(())
     }
 
+    fn score(&mut self, sequences: &[Forced]) -> Result<Vec<Vec<Scored>>, EngineError> {
+        Ok(sequences.iter().map(|sequence| self.model.score(sequence)).collect())
+    }
+
     fn reset(&mut self) -> Result<(), EngineError> {
+        self.model.redraw();
         self.waiting.clear();
         self.running.clear();
         self.cancelled.clear();

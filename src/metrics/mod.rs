@@ -3,6 +3,8 @@
 mod aggregate;
 pub mod definitions;
 mod distribution;
+#[cfg(feature = "harness")]
+pub mod document;
 mod interval;
 mod moments;
 pub mod stopping;

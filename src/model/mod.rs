@@ -15,6 +15,7 @@ mod random;
 mod safetensors;
 mod shape;
 mod tokenizer;
+mod trust;
 
 use std::{
     fs,
@@ -27,6 +28,7 @@ pub use export::Exporter;
 pub use fetch::{Fetch, FetchNews, fetch};
 pub use random::{Init, SPREAD};
 pub use shape::{Shape, shapes, write_config, write_gguf, write_safetensors};
+pub use trust::check as check_trusted;
 
 /// What went wrong; each is a sentence or two for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

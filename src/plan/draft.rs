@@ -6,11 +6,12 @@ use serde_json::Value as Json;
 
 use super::{
     compare::Compare,
+    endurance::EnduranceDraft,
     origin::{Origin, Sourced},
     point::TraceMode,
     validity::ValidityDraft,
 };
-use crate::{measure::DeviceClockMode, workload::LengthDist};
+use crate::{fairness::FairnessMode, measure::DeviceClockMode, workload::LengthDist};
 
 /// What an axis can vary.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -178,12 +179,20 @@ pub struct Draft {
     pub trace: Option<Sourced<TraceMode>>,
     /// How points are compared side by side; None inside is not at all.
     pub compare: Option<Sourced<Option<Compare>>>,
+    /// How the engines are set up against each other.
+    pub fairness: Option<Sourced<FairnessMode>>,
+    /// Options that hold in fairness mode `best` only.
+    pub best: Vec<Setting>,
+    /// Whether the engines' outputs are compared first.
+    pub agree: Option<Sourced<bool>>,
     /// The longest a load may take.
     pub load_within: Option<Sourced<Duration>>,
     /// The longest a trial may take.
     pub trial_within: Option<Sourced<Duration>>,
     /// How often the hardware is sampled; None inside is not at all.
     pub telemetry: Option<Sourced<Option<Duration>>>,
+    /// Further deadlines, and restarts.
+    pub endurance: EnduranceDraft,
 }
 
 impl Draft {
@@ -191,11 +200,10 @@ impl Draft {
     #[must_use]
     pub fn over(self, weaker: Self) -> Self {
         let settings = settings_over(self.settings, weaker.settings);
-        let or_list = |strong: Vec<_>, weak| if strong.is_empty() { weak } else { strong };
         Self {
             name: self.name.or(weaker.name),
             seed: self.seed.or(weaker.seed),
-            engines: or_list(self.engines, weaker.engines),
+            engines: if self.engines.is_empty() { weaker.engines } else { self.engines },
             models: if self.models.is_empty() { weaker.models } else { self.models },
             settings,
             zip: self.zip.or(weaker.zip),
@@ -219,9 +227,13 @@ impl Draft {
             validity: self.validity.over(weaker.validity),
             compare: self.compare.or(weaker.compare),
             trace: self.trace.or(weaker.trace),
+            fairness: self.fairness.or(weaker.fairness),
+            best: settings_over(self.best, weaker.best),
+            agree: self.agree.or(weaker.agree),
             load_within: self.load_within.or(weaker.load_within),
             trial_within: self.trial_within.or(weaker.trial_within),
             telemetry: self.telemetry.or(weaker.telemetry),
+            endurance: self.endurance.over(weaker.endurance),
         }
     }
 }

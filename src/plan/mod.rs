@@ -5,10 +5,13 @@
 
 pub mod compare;
 mod draft;
+mod endurance;
 mod expand;
+mod fair;
 mod origin;
 mod point;
 mod read;
+pub mod reference;
 pub mod registry;
 mod resolve;
 pub mod scalar;
@@ -19,6 +22,7 @@ pub mod values;
 mod work;
 
 pub use draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values};
+pub use endurance::{Endurance, EnduranceDraft};
 pub use origin::{Origin, Place, PlanError, Source, Sourced};
 pub use point::{CellPlan, EngineSpec, Plan, Point, PointWorkload, TraceMode, TrialPolicy};
 pub use read::{check_name, read};

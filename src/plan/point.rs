@@ -3,10 +3,11 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::Compare;
+use super::{Endurance, compare::Compare};
 use crate::{
     cell::protocol::Load,
     engine::{LoadConfig, Options, Sampling},
+    fairness::FairnessMode,
     measure::DeviceClockMode,
     validity::Limits,
     workload::LengthDist,
@@ -54,6 +55,19 @@ pub struct Point {
 }
 
 impl Point {
+    /// The most sequences that it keeps running at once.
+    pub fn most_at_once(&self) -> u32 {
+        self.workload.requests.min(match self.load {
+            Load::Offline { batch } => batch,
+            Load::Closed { concurrency } => concurrency,
+        })
+    }
+
+    /// Its longest request, prompt plus output, in tokens.
+    pub fn longest(&self) -> u32 {
+        self.workload.input.max().saturating_add(self.workload.output.max())
+    }
+
     /// What tells it from the plan's other points, for a line of progress or a log.
     pub fn label(&self) -> String {
         let label = self.engine.id.clone();
@@ -148,6 +162,12 @@ pub struct Plan {
     /// How points are compared side by side; None measures them one after another.
     #[serde(default)]
     pub compare: Option<Compare>,
+    /// How the engines are set up against each other.
+    #[serde(default)]
+    pub fairness: FairnessMode,
+    /// Whether the engines' outputs are compared before anything is timed.
+    #[serde(default)]
+    pub agree: bool,
     /// The longest that loading an engine may take.
     pub load_within: Duration,
     /// The longest that one trial may take.
@@ -155,6 +175,9 @@ pub struct Plan {
     /// How often the hardware is sampled during timed trials; None for not at all.
     #[serde(default)]
     pub telemetry: Option<Duration>,
+    /// Further deadlines, and restarts of cells that die.
+    #[serde(default)]
+    pub endurance: Endurance,
 }
 
 /// What one cell is started for: one engine configuration and its points.
@@ -171,11 +194,7 @@ impl Plan {
     pub fn cells(&self) -> Vec<CellPlan> {
         let mut cells: Vec<CellPlan> = Vec::new();
         for point in &self.points {
-            let needed = point.workload.requests.min(match point.load {
-                Load::Offline { batch } => batch,
-                Load::Closed { concurrency } => concurrency,
-            });
-            let longest = point.workload.input.max().saturating_add(point.workload.output.max());
+            let (needed, longest) = (point.most_at_once(), point.longest());
             let same = |cell: &&mut CellPlan| {
                 cell.load.engine == point.engine.id
                     && cell.load.options == point.engine.options

@@ -13,8 +13,9 @@ use super::{
     toml_tree::{Entry, Node, entries, tree},
     values,
 };
+use crate::fairness::FairnessMode;
 
-const TOP: [&str; 12] = [
+pub(super) const TOP: [&str; 15] = [
     "name",
     "seed",
     "engine",
@@ -25,10 +26,13 @@ const TOP: [&str; 12] = [
     "validity",
     "trace",
     "compare",
+    "fairness",
+    "agree",
     "telemetry",
     "deadlines",
+    "restarts",
 ];
-const TRIALS: [&str; 9] = [
+pub(super) const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
     "max_trials",
@@ -39,7 +43,7 @@ const TRIALS: [&str; 9] = [
     "max_repeats",
     "clock_band",
 ];
-const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
+pub(super) const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
 
 /// Reads a plan file.
 ///
@@ -61,7 +65,13 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "validity" => draft.validity = super::validity::read(value)?,
             "trace" => draft.trace = Some(trace(value)?),
             "compare" => draft.compare = Some(compare(value)?),
+            "fairness" => draft.fairness = Some(fairness(value)?),
+            "agree" => {
+                let agree = value.json()?.as_bool().ok_or_else(|| value.wrong("true or false"))?;
+                draft.agree = Some(sourced(value, agree));
+            }
             "deadlines" => deadlines(value, &mut draft)?,
+            "restarts" => draft.endurance.restarts(value)?,
             "telemetry" => {
                 let text = value.scalar().ok_or_else(|| value.wrong("\"off\" or a period such as \"100ms\""))?;
                 let period = scalar::period(&text).map_err(|problem| PlanError::at(&value.at(), problem))?;
@@ -86,6 +96,11 @@ fn trace(node: &Node<'_>) -> Result<Sourced<TraceMode>, PlanError> {
 fn compare(node: &Node<'_>) -> Result<Sourced<Option<Compare>>, PlanError> {
     let found = Compare::parse_or_off(node.text("text such as \"abba\" or \"abba,launches=5\"")?);
     Ok(sourced(node, found.map_err(|problem| PlanError::at(&node.at(), problem))?))
+}
+
+fn fairness(node: &Node<'_>) -> Result<Sourced<FairnessMode>, PlanError> {
+    let mode = FairnessMode::named(node.text("\"defaults\", \"equal\" or \"best\"")?);
+    Ok(sourced(node, mode.map_err(|problem| PlanError::at(&node.at(), problem))?))
 }
 
 fn name(node: &Node<'_>) -> Result<Sourced<String>, PlanError> {
@@ -127,14 +142,16 @@ fn engines(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
         for field in &fields {
             match field.key {
                 "id" => {}
-                "options" => {
+                "options" | "best" => {
                     for option in field.value.entries("a table of the engine's options")? {
                         let parameter = Parameter::Option { engine: id.to_owned(), name: option.key.to_owned() };
                         let values = Values::Options(vec![option.value.json()?]);
-                        draft.settings.push(Setting { parameter, values, at: option.at() });
+                        let setting = Setting { parameter, values, at: option.at() };
+                        let list = if field.key == "best" { &mut draft.best } else { &mut draft.settings };
+                        list.push(setting);
                     }
                 }
-                _ => return Err(field.unknown("[[engine]]", &["id", "options"])),
+                _ => return Err(field.unknown("[[engine]]", &["id", "options", "best"])),
             }
         }
     }
@@ -334,7 +351,7 @@ fn deadlines(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
         match entry.key {
             "load" => draft.load_within = Some(duration(&entry.value)?),
             "trial" => draft.trial_within = Some(duration(&entry.value)?),
-            _ => return Err(entry.unknown("[deadlines]", &["load", "trial"])),
+            _ => draft.endurance.deadline(&entry)?,
         }
     }
     Ok(())

@@ -7,12 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::origin::suggest;
 use crate::{
     cell::parent::CellProgram,
     engine::{Boundary, Scheduler},
+    fairness::LockMapping,
 };
 
 mod embedded {
@@ -30,24 +31,6 @@ pub struct OptionEntry {
     /// What it is when the plan does not say; None when the engine decides.
     #[serde(default)]
     pub default: Option<toml::Value>,
-}
-
-/// A form of a model on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ModelForm {
-    /// A GGUF file.
-    Gguf,
-    /// A folder with `config.json` and weights.
-    Folder,
-}
-
-impl ModelForm {
-    /// The form that a path has by its name.
-    pub fn of(path: &Path) -> Self {
-        let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-        if gguf { Self::Gguf } else { Self::Folder }
-    }
 }
 
 /// An engine, as its `engine.toml` describes it.
@@ -75,9 +58,6 @@ pub struct EngineEntry {
     /// Named kinds of the engine, such as builds for other devices.
     #[serde(default)]
     pub variants: Vec<String>,
-    /// In which form it takes a model: `gguf` or `folder`; None for any.
-    #[serde(default)]
-    pub model_form: Option<ModelForm>,
     /// Whether it loads a model.
     #[serde(default = "yes")]
     pub needs_model: bool,
@@ -87,9 +67,35 @@ pub struct EngineEntry {
     /// Whether options that are not listed here go to the engine unchecked: it refuses itself what it does not know.
     #[serde(default)]
     pub open_options: bool,
+    /// What it loads, where it loads one of the two formats only: of a plan that names both, it takes those.
+    #[serde(default)]
+    pub model_format: Option<ModelFormat>,
+    /// Why it cannot score given ids, where its adapter cannot.
+    #[serde(default)]
+    pub cannot_score: Option<String>,
+    /// Where it tells what all engines share.
+    #[serde(default)]
+    pub lock: LockMapping,
     /// Its options by its own names.
     #[serde(default)]
     pub options: BTreeMap<String, OptionEntry>,
+}
+
+/// How a model is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelFormat {
+    /// One GGUF file.
+    Gguf,
+    /// A folder with `config.json` and safetensors.
+    Folder,
+}
+
+impl ModelFormat {
+    /// That of a path, by its name alone: the plan may be looked at on another machine.
+    pub fn of(model: &Path) -> Self {
+        if model.extension().is_some_and(|kind| kind == "gguf") { Self::Gguf } else { Self::Folder }
+    }
 }
 
 fn yes() -> bool {

@@ -11,13 +11,18 @@ use super::{
     EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
     compare::Compare,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
+    endurance::{Endurance, Scaled},
     expand::{combinations, point_count},
+    fair,
     origin::{Origin, Sourced, suggest},
-    registry::{ModelForm, Registry},
+    registry::{ModelFormat, Registry},
     scalar::duration_text,
     values::MAX_POINTS,
 };
-use crate::{cell::protocol::Load, engine::Sampling, measure::DeviceClockMode, workload::LengthDist};
+use crate::{
+    cell::protocol::Load, engine::Sampling, fairness::FairnessMode, measure::DeviceClockMode,
+    secrets::is_secret_option, workload::LengthDist,
+};
 
 const DEFAULT: Origin = Origin::Default("default");
 const DEFAULT_INPUT: LengthDist = LengthDist::Fixed(128);
@@ -37,8 +42,6 @@ const DEFAULT_TRIALS: TrialPolicy = TrialPolicy {
     clock_band: 0.05,
 };
 const DEFAULT_TELEMETRY: Option<Duration> = Some(Duration::from_millis(100));
-const DEFAULT_LOAD_WITHIN: Duration = Duration::from_secs(600);
-const DEFAULT_TRIAL_WITHIN: Duration = Duration::from_secs(1800);
 
 /// A value of the plan and where it came from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -114,6 +117,9 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let mut notes = Vec::new();
     let engines = engines(&draft, registry)?;
     let settings = used_settings(&draft, registry, &engines, &mut notes)?;
+    let fairness = draft.fairness.clone().unwrap_or_else(|| Sourced::new(FairnessMode::Defaults, DEFAULT));
+    let best = used_settings(&Draft { settings: draft.best.clone(), ..draft.clone() }, registry, &engines, &mut notes)?;
+    let settings = fair::with_best(settings, &best, fairness.value, &fairness.at, &engines, &mut notes)?;
     settings.iter().try_for_each(check_values)?;
     let mut told = Told::default();
     let name = told.tell("name", draft.name, "run".to_owned(), Clone::clone);
@@ -139,9 +145,9 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let compare = told.tell("compare", draft.compare, None, |compare| {
         compare.as_ref().map_or_else(|| "off".to_owned(), Compare::text)
     });
-    let text = |time: &Duration| duration_text(*time);
-    let load_within = told.tell("deadlines.load", draft.load_within, DEFAULT_LOAD_WITHIN, text);
-    let trial_within = told.tell("deadlines.trial", draft.trial_within, DEFAULT_TRIAL_WITHIN, text);
+    let mode = fairness.value;
+    told.push("fairness", mode.as_str().to_owned(), &fairness.at);
+    let agree = told.tell("agree", draft.agree, false, bool::to_string);
     let telemetry = told.tell("telemetry", draft.telemetry, DEFAULT_TELEMETRY, |period| {
         period.map_or_else(|| "off".to_owned(), duration_text)
     });
@@ -155,7 +161,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
                 return Err(PlanError::general(format!("engine '{id}' needs a model, and the plan names none"))
                     .help("give --model PATH, or model = \"PATH\" in the plan: a GGUF file or a model folder"));
             }
-            entry => in_its_form(entry.ok().and_then(|entry| entry.model_form), &draft.models),
+            entry => models_for(&draft.models, entry.ok().and_then(|entry| entry.model_format)),
         };
         let total = point_count(&own, zip)?.saturating_mul(models.len()).saturating_add(points.len());
         if total > MAX_POINTS {
@@ -180,16 +186,54 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             return Err(PlanError::at(at, problem).help("trace them in a run of its own"));
         }
     }
-    let plan = Plan { name, points, trials, validity, trace, compare, load_within, trial_within, telemetry };
+    if mode == FairnessMode::Equal
+        && let Some(limits) = fair::set_equal(&mut points, registry, &settings, &mut notes)?
+    {
+        for (name, value) in limits.fields() {
+            told.push(
+                &format!("fairness.{name}"),
+                value.to_string(),
+                &Origin::Default("fairness: what the points need"),
+            );
+        }
+    }
+    let scaled = Scaled::of(&points, draft.models.iter().map(|model| model.value.as_path()));
+    let text = |time: &Duration| duration_text(*time);
+    let by_work = |time| Sourced::new(time, Origin::Default("default: by the work of the largest point"));
+    let by_weights = Sourced::new(scaled.load, Origin::Default("default: by the size of the weights"));
+    let load_within = told.tell_or("deadlines.load", draft.load_within, by_weights, text);
+    let trial_within = told.tell_or("deadlines.trial", draft.trial_within, by_work(scaled.trial), text);
+    let (said, base) = (draft.endurance, Endurance::default());
+    let warmup = Sourced::new(Scaled::warmup(trial_within), Origin::Default("default: twice a trial's"));
+    let endurance = Endurance {
+        warmup_within: told.tell_or("deadlines.warmup", said.warmup_within, warmup, text),
+        idle_within: told.tell_or("deadlines.idle", said.idle_within, by_work(scaled.idle), text),
+        restarts: told.tell("restarts.budget", said.restarts, base.restarts, u32::to_string),
+        backoff: told.tell("restarts.backoff", said.backoff, base.backoff, text),
+    };
+    let plan = Plan {
+        name,
+        points,
+        trials,
+        validity,
+        trace,
+        compare,
+        fairness: mode,
+        agree,
+        load_within,
+        trial_within,
+        telemetry,
+        endurance,
+    };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
 }
 
-/// The models in the form that an engine takes, where the plan names some in that form; else all, and the engine says what
-/// it thinks of them. So a plan may name one model in two forms, for engines that read different ones.
-fn in_its_form(form: Option<ModelForm>, models: &[Sourced<PathBuf>]) -> Vec<Option<PathBuf>> {
-    let all = || models.iter().map(|model| model.value.clone());
-    let fit: Vec<_> = all().filter(|path| form.is_none_or(|form| ModelForm::of(path) == form)).map(Some).collect();
-    if fit.is_empty() { all().map(Some).collect() } else { fit }
+/// The models that an engine takes: of a plan that names both formats, those of its own; all of them otherwise.
+fn models_for(models: &[Sourced<PathBuf>], format: Option<ModelFormat>) -> Vec<Option<PathBuf>> {
+    let is = |model: &&Sourced<PathBuf>| format.is_none_or(|format| ModelFormat::of(&model.value) == format);
+    let own: Vec<_> = models.iter().filter(is).collect();
+    let taken = if own.is_empty() { models.iter().collect() } else { own };
+    taken.into_iter().map(|model| Some(model.value.clone())).collect()
 }
 
 /// A model's name among those of the plan: its file's, or its path where two files have one name.
@@ -262,6 +306,12 @@ fn used_settings(
             }
             return Err(PlanError::at(&setting.at, format!("{full} is set, but engine '{engine}' is not in the plan"))
                 .help(suggest(engine, engines.iter().map(String::as_str), "engines of this plan")));
+        }
+        if is_secret_option(name) {
+            return Err(PlanError::at(&setting.at, format!("{full} would write a secret into the run's records"))
+                .help(
+                    "leave it out: a cell downloads nothing; `tacho model fetch` reads HF_TOKEN from the environment",
+                ));
         }
         check_option(registry, engine, name, &setting.at)?;
         used.push(setting.clone());

@@ -86,6 +86,10 @@ fn of_point(record: &PointRecord) -> Vec<Doubt> {
     if let PointStatus::Failed(failure) = &record.outcome {
         let mut doubt = Doubt::grave(format!("{place} failed:"), failure.reason.clone());
         doubt.lines = failure.last_lines.clone();
+        if !failure.stacks.is_empty() {
+            let more = format!(" The stacks that it wrote ({} lines) are in journal.jsonl.", failure.stacks.len());
+            doubt.text.push_str(&more);
+        }
         return vec![doubt];
     }
     let mut doubts = hardware::doubts(&place, record);

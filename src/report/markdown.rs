@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cell::protocol::Method,
-    comparison,
+    comparison, fairness,
     metrics::definitions::{METRICS, PERCENTILES},
     results::{EngineRecord, PointRecord, RunInfo},
     validity::{Certificate, certify_all},
@@ -36,6 +36,10 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     side_by_side(&mut text, info, records);
     figures(&mut text, records, &certificates);
     certificates::section(&mut text, records, &certificates);
+    text.push_str(&fairness::markdown(&fairness::of_run(info), escape));
+    if let Some(agreement) = &info.agreement {
+        text.push_str(&agreement.markdown(escape));
+    }
     hardware_section(&mut text, info, records);
     kernels::section(&mut text, records, table);
     caveats(&mut text, info, records);

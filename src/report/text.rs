@@ -53,7 +53,7 @@ pub(crate) fn shorten(text: &str, most: usize) -> String {
 }
 
 /// Text as Markdown that says the same: on one line, with nothing that Markdown or HTML would read.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in one_line(text).chars() {
         match c {

@@ -162,7 +162,11 @@ mod tests {
         assert!(read.notes.iter().any(|note| note.contains("1 of 4 points")), "{:?}", read.notes);
         fs::write(&journal, "{}\n").unwrap();
         let damaged = read_run(&run).unwrap();
-        assert!(damaged.notes[0].contains("line 1 of the journal") && damaged.records.is_empty(), "{:?}", damaged.notes);
+        assert!(
+            damaged.notes[0].contains("line 1 of the journal") && damaged.records.is_empty(),
+            "{:?}",
+            damaged.notes
+        );
         fs::remove_file(&journal).unwrap();
         assert!(said(&run).contains("no journal.jsonl"));
         fs::write(run.join("run.json"), r#"{"format":"tacho-run","schema":99}"#).unwrap();

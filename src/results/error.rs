@@ -100,6 +100,12 @@ pub enum ResultsError {
         /// Rows found.
         found: u64,
     },
+    /// The bytes of a point's parts are not those that were written.
+    #[error("{}: not as it was written: the disk or something else has changed it", path.display())]
+    PartDamaged {
+        /// The parts, as a pattern.
+        path: PathBuf,
+    },
     /// The records of a trial give no figures.
     #[error("point {point}, trial {trial}: {source}")]
     Figures {

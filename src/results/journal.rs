@@ -42,6 +42,12 @@ impl Journal {
         Ok(Self { path: path.to_owned(), file, length: 0 })
     }
 
+    /// Reads a journal and changes nothing.
+    pub(super) fn read(path: &Path) -> Result<Contents, ResultsError> {
+        let bytes = std::fs::read(path).map_err(ResultsError::io(path, "read"))?;
+        parse(path, &bytes).map(|(contents, _)| contents)
+    }
+
     /// Opens a journal and reads it. A last line without an end was being written when the run stopped: it is cut off.
     /// Anything else unreadable is an error.
     pub(super) fn open(path: &Path) -> Result<(Self, Contents), ResultsError> {
@@ -49,30 +55,12 @@ impl Journal {
             File::options().create(true).read(true).append(true).open(path).map_err(ResultsError::io(path, "open"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(ResultsError::io(path, "read"))?;
-        let mut entries = Vec::new();
-        let (mut good, mut torn) = (0, None);
-        for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-            let whole = line.last() == Some(&b'\n');
-            match serde_json::from_slice::<Entry>(line) {
-                Ok(entry) if whole => {
-                    entries.push(entry);
-                    good += line.len();
-                }
-                // Only the last line can lack its end.
-                Ok(_) => torn = Some(String::from_utf8_lossy(line).into_owned()),
-                Err(_) if !whole => torn = Some(String::from_utf8_lossy(line).into_owned()),
-                Err(error) => {
-                    let why = error.to_string();
-                    return Err(ResultsError::Journal { path: path.to_owned(), line: index + 1, why });
-                }
-            }
-        }
-        let length = good as u64;
-        if torn.is_some() {
+        let (contents, length) = parse(path, &bytes)?;
+        if contents.torn.is_some() {
             file.set_len(length).and_then(|()| file.sync_all()).map_err(ResultsError::io(path, "mend"))?;
         }
         file.seek(SeekFrom::End(0)).map_err(ResultsError::io(path, "read"))?;
-        Ok((Self { path: path.to_owned(), file, length }, Contents { entries, torn }))
+        Ok((Self { path: path.to_owned(), file, length }, contents))
     }
 
     /// Appends an entry and waits until it is on the disk. When that fails, the journal is as it was before.
@@ -99,4 +87,27 @@ impl Journal {
             self.file = file;
         }
     }
+}
+
+/// The entries of a journal, and how many bytes whole lines take.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, u64), ResultsError> {
+    let mut entries = Vec::new();
+    let (mut good, mut torn) = (0, None);
+    for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let whole = line.last() == Some(&b'\n');
+        match serde_json::from_slice::<Entry>(line) {
+            Ok(entry) if whole => {
+                entries.push(entry);
+                good += line.len();
+            }
+            // Only the last line can lack its end.
+            Ok(_) => torn = Some(String::from_utf8_lossy(line).into_owned()),
+            Err(_) if !whole => torn = Some(String::from_utf8_lossy(line).into_owned()),
+            Err(error) => {
+                let why = error.to_string();
+                return Err(ResultsError::Journal { path: path.to_owned(), line: index + 1, why });
+            }
+        }
+    }
+    Ok((Contents { entries, torn }, good as u64))
 }

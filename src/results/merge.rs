@@ -45,19 +45,15 @@ pub(super) fn merge_all(
     Ok(paths)
 }
 
-/// Whether a point's parts hold the rows that the journal says.
+/// Whether a point's parts are what the journal says.
 pub(super) fn check(parts: &Path, point: u32, rows: &PartRows) -> Result<(), ResultsError> {
-    let expected = [
-        (TokenRow::NAME, rows.tokens),
-        (RequestRow::NAME, rows.requests),
-        (StepRow::NAME, rows.steps),
-        (GpuSample::NAME, rows.gpu),
-        (HostSample::NAME, rows.host),
-    ];
-    for (table, expected) in expected {
+    for (table, expected) in rows.tables() {
         if expected > 0 {
             open(&part_path(parts, point, table), expected)?;
         }
+    }
+    if rows.digest != 0 && rows.digest_of(parts, point)? != rows.digest {
+        return Err(ResultsError::PartDamaged { path: part_path(parts, point, "*") });
     }
     Ok(())
 }

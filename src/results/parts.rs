@@ -32,6 +32,36 @@ pub struct PartRows {
     /// Of the processor's samples.
     #[serde(default)]
     pub host: u64,
+    /// The first eight bytes of a BLAKE3 over the parts' bytes, in the tables' order, by which a damaged part is known; 0 in journals from before
+    /// there was one.
+    #[serde(default)]
+    pub digest: u64,
+}
+
+impl PartRows {
+    /// The tables with how many rows each has here.
+    pub(super) fn tables(&self) -> [(&'static str, u64); 5] {
+        [
+            (TokenRow::NAME, self.tokens),
+            (RequestRow::NAME, self.requests),
+            (StepRow::NAME, self.steps),
+            (GpuSample::NAME, self.gpu),
+            (HostSample::NAME, self.host),
+        ]
+    }
+
+    /// What [`PartRows::digest`] is of the files as they are.
+    pub(super) fn digest_of(&self, parts: &Path, point: u32) -> Result<u64, ResultsError> {
+        let mut hasher = blake3::Hasher::new();
+        for (table, _) in self.tables().into_iter().filter(|(_, rows)| *rows > 0) {
+            let path = part_path(parts, point, table);
+            let file = fs::File::open(&path).map_err(ResultsError::io(&path, "read"))?;
+            hasher.update_reader(file).map_err(ResultsError::io(&path, "read"))?;
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        Ok(u64::from_le_bytes(first).max(1))
+    }
 }
 
 /// Where a point's part of a table lies.
@@ -161,13 +191,16 @@ impl PointParts {
 
     /// Closes them all; they are on the disk when this returns.
     pub(super) fn close(mut self, parts: &Path) -> Result<PartRows, ResultsError> {
-        let rows = PartRows {
+        let point = self.point;
+        let mut rows = PartRows {
             tokens: self.tokens.close()?,
             requests: self.requests.close()?,
             steps: self.steps.close()?,
             gpu: self.gpu.close()?,
             host: self.host.close()?,
+            digest: 0,
         };
+        rows.digest = rows.digest_of(parts, point)?;
         sync_dir(parts)?;
         Ok(rows)
     }

@@ -137,6 +137,9 @@ pub struct Failure {
     /// Of a mismatch: what did not match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<Broken>,
+    /// The stacks that it wrote when it crashed, or was asked for because it hung.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stacks: Vec<String>,
 }
 
 /// How a point ended.
@@ -220,6 +223,10 @@ pub struct PointRecord {
     pub model_digest: Option<String>,
     /// How long loading the engine took, in nanoseconds.
     pub load_ns: Option<u64>,
+    /// In nanoseconds, from the death of the cell before to the start of this one, which then loaded its engine; None where
+    /// this point's cell did not take a dead one's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_ns: Option<u64>,
     /// How it ended.
     pub outcome: PointStatus,
     /// Durations of the warm-up trials in seconds, in order.
@@ -245,6 +252,7 @@ impl PointRecord {
             engine: None,
             model_digest: None,
             load_ns: None,
+            restart_ns: None,
             outcome,
             warmup_seconds: Vec::new(),
             warmup_steady: false,

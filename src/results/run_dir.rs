@@ -19,7 +19,7 @@ use super::{
     run_info::{Host, Provenance, RunHardware},
     summary, traces,
 };
-use crate::{cell::protocol::Method, report};
+use crate::{agreement::Agreement, cell::protocol::Method, fairness, report};
 
 const RUN: &str = "run.json";
 pub(super) const JOURNAL: &str = "journal.jsonl";
@@ -27,6 +27,7 @@ const PARTS: &str = "parts";
 const LOGS: &str = "logs";
 const TRACES: &str = "traces";
 const LOCK: &str = ".lock";
+const AGREEMENT: &str = "agreement.json";
 
 /// A run directory that this process alone writes to. The lock ends with the value or the process.
 pub struct RunDir {
@@ -166,6 +167,17 @@ impl RunDir {
     /// [`ResultsError::Io`] when it cannot be written.
     pub fn engine_loaded(&mut self, label: &str, engine: EngineRecord) -> Result<(), ResultsError> {
         self.info.engines.insert(label.to_owned(), engine);
+        replace(&self.dir.join(RUN), &json(&self.info))?;
+        fairness::write(&self.dir, &self.info)
+    }
+
+    /// Notes in `run.json` and writes `agreement.json`: whether the engines say the same.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] when it cannot be written.
+    pub fn agreement(&mut self, agreement: Agreement) -> Result<(), ResultsError> {
+        replace(&self.dir.join(AGREEMENT), &json(&agreement))?;
+        self.info.agreement = Some(agreement);
         replace(&self.dir.join(RUN), &json(&self.info))
     }
 
@@ -211,6 +223,19 @@ impl RunDir {
         self.journal.append(&Entry { record, rows })?;
         self.rows.insert(point, rows);
         Ok(())
+    }
+
+    /// The records of the journal whose points `wanted` names, in the points' order; of a point with two, the later one.
+    ///
+    /// # Errors
+    /// As [`RunDir::resume`].
+    pub fn journalled(&self, wanted: impl Fn(u32) -> bool) -> Result<Vec<PointRecord>, ResultsError> {
+        let contents = Journal::read(&self.dir.join(JOURNAL))?;
+        let mut latest = BTreeMap::new();
+        for entry in contents.entries.into_iter().filter(|entry| wanted(entry.record.point.number)) {
+            latest.insert(entry.record.point.number, entry.record);
+        }
+        Ok(latest.into_values().collect())
     }
 
     /// Where traces lie.

@@ -85,6 +85,7 @@ fn failed_point(number: u32) -> PointRecord {
         exit_code: None,
         broken: None,
         last_lines: Vec::new(),
+        stacks: Vec::new(),
     });
     record
 }

@@ -8,10 +8,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    agreement::Agreement,
     calibration::CalibrationState,
     engine::{EngineInfo, LoadConfig},
     measure::telemetry::GpuDevice,
     roofline::Ceilings,
+    secrets,
 };
 
 /// Tells a directory of ours.
@@ -55,6 +57,9 @@ pub struct RunInfo {
     /// Whether this machine was calibrated when the run was started.
     #[serde(default)]
     pub calibration: CalibrationState,
+    /// Whether the engines say the same, where that was asked.
+    #[serde(default)]
+    pub agreement: Option<Agreement>,
 }
 
 /// What a run knows of its hardware beside the processor's name.
@@ -129,7 +134,7 @@ impl RunInfo {
             schema: SCHEMA,
             run_id: run_id(now),
             started_at: rfc3339(now),
-            command,
+            command: secrets::redact_command(command),
             tacho: Provenance::of_this_program(),
             host: Host::read(),
             environment: environment(
@@ -142,6 +147,7 @@ impl RunInfo {
             resume_notes: Vec::new(),
             hardware: RunHardware::default(),
             calibration: CalibrationState::default(),
+            agreement: None,
         }
     }
 
@@ -231,17 +237,14 @@ const WATCHED: &[&str] = &[
     "GOMP_",
     "KMP_",
 ];
-const SECRET: &[&str] = &["TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "AUTH"];
 
 /// The variables that matter, with what may be a secret blanked out.
 fn environment(all: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
     all.filter(|(name, _)| WATCHED.iter().any(|prefix| name.starts_with(prefix)))
         .map(|(name, value)| {
-            let upper = name.to_uppercase();
             // A URL may carry a user and a password before its host.
-            let secret =
-                SECRET.iter().any(|word| upper.contains(word)) || (value.contains("://") && value.contains('@'));
-            (name, if secret { "(not kept)".to_owned() } else { value })
+            let secret = secrets::is_secret_name(&name) || (value.contains("://") && value.contains('@'));
+            (name, if secret { secrets::NOT_KEPT.to_owned() } else { secrets::redact(&value) })
         })
         .collect()
 }

@@ -201,6 +201,8 @@ After a change there, `TACHO_WRITE_DOCS=1 cargo test --release --lib schema` wri
 | file | what it is |
 |---|---|
 | `run.json` | the machine, the program, the command, the environment, the plan, the engines as they ran |
+| `tacho.lock.json` | what each engine really ran with, in the fields that all share, and what differs (docs/fairness.md) |
+| `agreement.json` | where asked for: whether the engines are the same model (docs/agreement.md) |
 | `journal.jsonl` | a line a finished point, on the disk before the next point begins; `--resume` reads it |
 | `parts/` | each point's part of the streamed tables; kept, because a resumed run makes the whole tables from them |
 | `points.*`, `summary.*` | figures, see below |

@@ -52,6 +52,7 @@ pub(crate) fn info() -> RunInfo {
         resume_notes: Vec::new(),
         hardware: RunHardware::default(),
         calibration: Default::default(),
+        agreement: None,
     }
 }
 
@@ -100,6 +101,7 @@ pub(crate) fn point(number: u32, engine: &str, axes: &[(&str, &str)]) -> PointRe
         engine: Some(engine_info(engine)),
         model_digest: None,
         load_ns: Some(1_234_567),
+        restart_ns: None,
         outcome: PointStatus::Ok,
         warmup_seconds: vec![1.2, 1.0, 1.0],
         warmup_steady: true,
@@ -188,6 +190,7 @@ pub(crate) fn records() -> Vec<PointRecord> {
         exit_code: None,
         broken: None,
         last_lines: vec!["ggml: ``` assert | failed".to_owned(), "\u{1b}[31mabort".to_owned()],
+        stacks: Vec::new(),
     });
     dead.stopped_by = "failed".to_owned();
     let mut unloaded = point(3, "llama.cpp", &[("batch", "1")]);
@@ -199,6 +202,7 @@ pub(crate) fn records() -> Vec<PointRecord> {
         exit_code: None,
         broken: None,
         last_lines: Vec::new(),
+        stacks: Vec::new(),
     });
     unloaded.stopped_by = "failed".to_owned();
     vec![measured(point(0, "sim", &[("batch", "1")]), 1000.0), doubtful, dead, unloaded]

@@ -1,6 +1,6 @@
 //! The run itself: cell by cell, point by point.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -8,19 +8,20 @@ use std::{
 
 use super::{
     OpenGpus, Progress,
+    gpu_memory::GpuMemory,
     hardware::{CellHardware, Hardware},
     model,
     point::{self, Bench},
+    restarts::{Restarts, pause},
 };
 use crate::{
     cell::parent::{Cell, CellError, CellProgram},
     engine::{EngineInfo, ErrorKind, IdRange, LoadConfig},
-    plan::{CellPlan, Plan, Point, registry::Registry},
+    measure::monotonic_ns,
+    model::check_trusted,
+    plan::{CellPlan, Plan, Point, TraceMode, registry::Registry},
     results::{EngineRecord, Failure, Outputs, PointRecord, PointStatus, ResultsError, RunDir},
 };
-
-/// How often a cell that died is started again for the points that are left.
-const RESTARTS: u32 = 3;
 
 /// Set to 1 by tests that measure a double of a real engine.
 pub const DOUBLES_VARIABLE: &str = "TACHO_ALLOW_DOUBLES";
@@ -73,9 +74,12 @@ pub fn execute(
         options,
         progress,
         records: BTreeMap::new(),
+        seen: BTreeSet::new(),
         ids: BTreeMap::new(),
         digests: BTreeMap::new(),
         hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
+        gpu_memory: GpuMemory::new(options.gpus),
+        died_ns: None,
     };
     run.progress.begin(plan.points.len() as u32);
     match &plan.compare {
@@ -84,10 +88,10 @@ pub fn execute(
     }
     let interrupted = run.interrupted();
     // What an interrupted resume did not come to look at again is still in the journal.
-    let unseen =
-        std::mem::take(&mut run.finished).into_iter().filter(|(_, old)| matches!(old.outcome, PointStatus::Ok));
-    run.records.extend(unseen);
-    let records: Vec<PointRecord> = std::mem::take(&mut run.records).into_values().collect();
+    let unseen = std::mem::take(&mut run.finished).into_values();
+    run.seen.extend(unseen.filter(|old| matches!(old.outcome, PointStatus::Ok)).map(|old| old.point.number));
+    let seen = std::mem::take(&mut run.seen);
+    let records = run.dir.journalled(|number| seen.contains(&number))?;
     let outputs = run.dir.finish(&records)?;
     Ok(RunReport { records, outputs, interrupted })
 }
@@ -98,11 +102,18 @@ pub(super) struct Run<'a> {
     pub(super) finished: BTreeMap<u32, PointRecord>,
     pub(super) options: &'a RunOptions<'a>,
     pub(super) progress: &'a mut dyn Progress,
+    /// Of points that are to be traced. The others are in the journal, and only there: a long sweep takes no more memory
+    /// than a short one.
     pub(super) records: BTreeMap<u32, PointRecord>,
+    /// The points that this run has an outcome of.
+    seen: BTreeSet<u32>,
     /// The ids that prompts are drawn from, by model: the first engine's to load it, so that all engines get the same.
     pub(super) ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
     pub(super) digests: BTreeMap<PathBuf, String>,
     pub(super) hardware: Hardware<'a>,
+    gpu_memory: GpuMemory<'a>,
+    /// When the last cell died, until the next one has started.
+    died_ns: Option<u64>,
 }
 
 /// A cell with its engine loaded.
@@ -111,6 +122,8 @@ pub(super) struct Loaded {
     pub(super) info: EngineInfo,
     pub(super) load_ns: u64,
     pub(super) hardware: CellHardware,
+    /// From the death of the cell before to this one's start.
+    restart_ns: Option<u64>,
 }
 
 impl Run<'_> {
@@ -134,32 +147,42 @@ impl Run<'_> {
             Ok(digest) => digest,
             Err(failure) => return self.fail_all(&plan.points, &failure, None),
         };
+        if let Some(model) = &plan.load.model
+            && let Err(reason) = check_trusted(model, &plan.load.options)
+        {
+            let failure = Failure { kind: Some(ErrorKind::Unsupported), ..plain_failure(reason) };
+            return self.fail_all(&plan.points, &failure, model_digest.as_deref());
+        }
         let mut loaded: Option<Loaded> = None;
-        let mut restarts = 0;
-        for (place, &number) in plan.points.iter().enumerate() {
+        let mut restarts = Restarts::new(&self.plan.endurance);
+        let mut left = plan.points.as_slice();
+        while let [number, after @ ..] = left {
             if self.interrupted() {
                 break;
             }
-            let mut running = match loaded.take() {
-                Some(running) => running,
-                None => match self.start(plan, model_digest.as_deref()) {
-                    Ok(running) => running,
-                    Err(failure) => return self.fail_all(&plan.points[place..], &failure, model_digest.as_deref()),
-                },
+            let started = match loaded.take() {
+                Some(running) => Ok(running),
+                None => self.start(plan, model_digest.as_deref()),
             };
-            let point = self.plan.points[number as usize].clone();
-            let outcome = self.point(&mut running, point, model_digest.as_deref())?;
-            match outcome {
-                CellState::Alive => loaded = Some(running),
-                CellState::Dead => {
-                    restarts += 1;
-                    if restarts > RESTARTS {
-                        let failure = plain_failure(format!(
-                            "not run: the cell of this engine configuration died {restarts} times in this run"
-                        ));
-                        return self.fail_all(&plan.points[place + 1..], &failure, model_digest.as_deref());
+            match started {
+                Ok(mut running) => {
+                    left = after;
+                    let point = self.plan.points[*number as usize].clone();
+                    if let CellState::Alive = self.point(&mut running, point, model_digest.as_deref())? {
+                        restarts.measured();
+                        loaded = Some(running);
+                        continue;
                     }
+                    self.died_ns = Some(running.cell.ended_ns().unwrap_or_else(monotonic_ns));
+                    running.cell.kill();
                 }
+                // A load after a death may die of what the dead cell left behind: worth another try. A first one is not.
+                Err(failure) if restarts.any() && failure.kind.is_none() => {}
+                Err(failure) => return self.fail_all(left, &failure, model_digest.as_deref()),
+            }
+            match restarts.died() {
+                Some(time) => pause(time, self.options.interrupted),
+                None => return self.fail_all(left, &restarts.quarantine(), model_digest.as_deref()),
             }
         }
         if let Some(running) = loaded
@@ -203,9 +226,13 @@ impl Run<'_> {
     pub(super) fn launch(&mut self, plan: &CellPlan, environment: &[(OsString, OsString)]) -> Result<Loaded, Failure> {
         let mut program = (self.options.cell_program)(&plan.load.engine).map_err(plain_failure)?;
         program.env.extend_from_slice(environment);
+        if let Err(note) = self.gpu_memory.settle() {
+            self.progress.note(&note);
+        }
         self.progress.trial(&format!("loading {}", plan.load.engine), 0);
         let log = self.dir.logs().join(format!("{}.log", file_name(&plan.load.engine)));
         let mut cell = Cell::start(&program, &log).map_err(failure_of)?;
+        let restart_ns = self.died_ns.take().map(|died_ns| monotonic_ns().saturating_sub(died_ns));
         let loaded = cell.load(&plan.load, self.plan.load_within);
         let (info, load_ns) = loaded.map_err(|error| failure_with_log(error, &cell))?;
         refuse_double(&info)?;
@@ -213,7 +240,7 @@ impl Run<'_> {
         if let Err(error) = self.dir.hardware(self.hardware.known()) {
             self.progress.note(&error.to_string());
         }
-        Ok(Loaded { cell, info, load_ns, hardware })
+        Ok(Loaded { cell, info, load_ns, hardware, restart_ns })
     }
 
     fn point(
@@ -243,11 +270,12 @@ impl Run<'_> {
             && matches!(old.outcome, PointStatus::Ok)
         {
             self.progress.point_done("already measured by the run that is resumed");
-            self.records.insert(number, old);
+            self.note(old);
             return Ok(CellState::Alive);
         }
         let (record, state) = bench.run(&mut running.cell, point, key, self.dir, self.progress)?;
-        if let Some(record) = record {
+        if let Some(mut record) = record {
+            record.restart_ns = running.restart_ns.take();
             self.keep(record)?;
         }
         Ok(state)
@@ -256,8 +284,15 @@ impl Run<'_> {
     pub(super) fn keep(&mut self, record: PointRecord) -> Result<(), ResultsError> {
         self.dir.point_done(record.clone())?;
         self.progress.point_done(&point::outcome_line(&record));
-        self.records.insert(record.point.number, record);
+        self.note(record);
         Ok(())
+    }
+
+    fn note(&mut self, record: PointRecord) {
+        self.seen.insert(record.point.number);
+        if self.plan.trace != TraceMode::Off {
+            self.records.insert(record.point.number, record);
+        }
     }
 
     pub(super) fn fail_all(
@@ -274,7 +309,7 @@ impl Run<'_> {
                 && matches!(old.outcome, PointStatus::Ok)
             {
                 self.progress.point_done("kept from the run that is resumed; its engine could not be loaded now");
-                self.records.insert(number, old);
+                self.note(old);
                 continue;
             }
             let mut record = PointRecord::empty(point, PointStatus::Failed(failure.clone()));
@@ -301,7 +336,7 @@ fn refuse_double(info: &EngineInfo) -> Result<(), Failure> {
 }
 
 /// An engine configuration's name in `run.json`: the engine, its model and the options that were asked for.
-fn engine_label(load: &LoadConfig, model_digest: Option<&str>) -> String {
+pub(crate) fn engine_label(load: &LoadConfig, model_digest: Option<&str>) -> String {
     let mut words = vec![load.engine.clone()];
     if let (Some(name), Some(digest)) = (load.model.as_deref().and_then(Path::file_stem), model_digest) {
         words.push(format!("{}@{}", name.to_string_lossy(), digest.get(..8).unwrap_or(digest)));
@@ -324,7 +359,15 @@ pub(super) enum CellState {
 }
 
 pub(super) fn plain_failure(reason: String) -> Failure {
-    Failure { kind: None, reason, signal: None, exit_code: None, last_lines: Vec::new(), broken: None }
+    Failure {
+        kind: None,
+        reason,
+        signal: None,
+        exit_code: None,
+        last_lines: Vec::new(),
+        broken: None,
+        stacks: Vec::new(),
+    }
 }
 
 /// As [`failure_of`], with what a living cell wrote last: an engine's own words often say more than its error.
@@ -343,6 +386,7 @@ pub(super) fn failure_of(error: CellError) -> Failure {
             signal: death.signal,
             exit_code: death.exit_code,
             last_lines: death.last_lines,
+            stacks: death.stacks,
             ..plain_failure(reason)
         },
         CellError::Start { .. } | CellError::Stale { .. } | CellError::Store(_) => plain_failure(reason),

@@ -101,7 +101,7 @@ impl Run<'_> {
         model_digest: Option<&str>,
         found: &mut BTreeMap<u32, Found>,
     ) -> Result<(), String> {
-        let Loaded { cell, info, load_ns, hardware: limits } = running;
+        let Loaded { cell, info, load_ns, hardware: limits, .. } = running;
         let what = if tracing.is_some() { "traced" } else { "untraced" };
         let mut tracing = tracing;
         for (&point, found) in found {

@@ -2,6 +2,7 @@
 
 mod counters;
 mod execute;
+mod gpu_memory;
 mod hardware;
 mod launches;
 mod model;
@@ -9,8 +10,10 @@ mod paired;
 mod paired_turn;
 mod point;
 mod progress;
+mod restarts;
 mod traced;
 
+pub(crate) use execute::engine_label;
 pub use execute::{DOUBLES_VARIABLE, RunOptions, RunReport, execute};
 pub use hardware::OpenGpus;
 pub use model::digest as model_digest;

@@ -232,7 +232,7 @@ impl Bench<'_> {
     fn warm_up(&self, hands: &mut Hands<'_>, point: &Point, trial: Trial) -> Result<f64, Ended> {
         let spec = self.begin(hands, point, trial)?;
         let mut nowhere = Discard::new(|tokens| hands.progress.tokens(tokens));
-        let summary = hands.cell.trial(&spec, self.plan.trial_within, &mut nowhere)?;
+        let summary = hands.cell.watched_trial(&spec, self.plan.patience(spec.kind), &mut nowhere)?;
         Ok(summary.seconds())
     }
 
@@ -243,7 +243,7 @@ impl Bench<'_> {
         let tables = hands.dir.trial_tables(point.number, number, method);
         let mut tables = tables.with_progress(|tokens| hands.progress.tokens(tokens));
         self.hardware.begin();
-        let summary = hands.cell.trial(&spec, self.plan.trial_within, &mut tables);
+        let summary = hands.cell.watched_trial(&spec, self.plan.patience(spec.kind), &mut tables);
         let samples = self.hardware.end();
         let summary = summary?;
         if let Some(samples) = &samples {

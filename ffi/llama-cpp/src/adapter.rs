@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use tacho::{
     engine::{
         Boundary, Capabilities, Completion, Completions, Engine, EngineError, EngineInfo, EventBuf, FinishReason,
-        LoadConfig, Options, Request, RequestBatch, RequestId, Sampling, Scheduler as Schedules, Stats, StepRecord,
-        TokenId, stat,
+        Forced, LoadConfig, Options, Request, RequestBatch, RequestId, Sampling, Scheduler as Schedules, Scored, Stats,
+        StepRecord, TokenId, stat,
     },
     measure::{monotonic_ns, sleep_until_ns},
 };
@@ -19,7 +19,7 @@ use crate::{
     options::LlamaOptions,
     sampler::Sampler,
     scheduler::{Decoder, Limits, Row, Scheduler},
-    threads,
+    score, threads,
 };
 
 /// The engine's id, as in `engines/llama.cpp`.
@@ -334,6 +334,13 @@ impl Engine for LlamaCpp {
             self.cancelled.push(id);
         }
         Ok(())
+    }
+
+    fn score(&mut self, sequences: &[Forced]) -> Result<Vec<Vec<Scored>>, EngineError> {
+        if !self.scheduler.is_idle() {
+            return Err(EngineError::bad_request("llama.cpp: scoring needs an idle engine: reset first"));
+        }
+        score::score(&mut self.runner.context, self.scheduler.limits(), sequences)
     }
 
     fn reset(&mut self) -> Result<(), EngineError> {

@@ -13,6 +13,7 @@ mod options;
 mod requantize;
 mod sampler;
 mod scheduler;
+mod score;
 mod sys;
 mod threads;
 mod types;

@@ -7,6 +7,7 @@ use tacho::engine::{Engine, LoadConfig};
 use tacho_llama_cpp::LlamaCpp;
 
 fn main() -> ExitCode {
+    tacho_crash::install();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     if !args.is_empty() {
         return tacho_llama_cpp::convert(&args);

@@ -215,6 +215,11 @@ impl Scheduler {
         self.emitted.clear();
     }
 
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Requests that run.
     pub fn running(&self) -> u32 {
         self.running

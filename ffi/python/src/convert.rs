@@ -4,7 +4,7 @@ use pyo3::{
     prelude::*,
     types::{PyList, PyString, PyTuple},
 };
-use tacho::engine::{Completions, EventBuf, FinishReason, RequestBatch, RequestId, StepRecord, TokenId};
+use tacho::engine::{Completions, EventBuf, FinishReason, RequestBatch, RequestId, Scored, StepRecord, TokenId};
 
 /// Ids as a list of integers.
 pub fn ids_to_list<'py>(py: Python<'py>, ids: &[TokenId]) -> PyResult<Bound<'py, PyList>> {
@@ -118,4 +118,13 @@ pub fn completions(batch: &RequestBatch, answer: &Bound<'_, PyAny>, out: &mut Co
         out.push(request.id, input_tokens, &ids, ended);
     }
     Ok(())
+}
+
+/// The answer of `score`: a list a sequence of tuples `(top1, top1_lp, top2, top2_lp, given_lp)`, one a position.
+pub fn scores(answer: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<Scored>>> {
+    let rows: Vec<Vec<(u32, f64, u32, f64, f64)>> = answer
+        .extract()
+        .map_err(|_| shape("score", "a list a sequence of tuples (top1, top1_lp, top2, top2_lp, given_lp)", answer))?;
+    let scored = |(top1, top1_lp, top2, top2_lp, given_lp)| Scored { top1, top1_lp, top2, top2_lp, given_lp };
+    Ok(rows.into_iter().map(|row| row.into_iter().map(scored).collect()).collect())
 }

@@ -6,8 +6,8 @@ use pyo3::{
 use rustc_hash::FxHashSet;
 use tacho::{
     engine::{
-        Completions, Engine, EngineError, EngineInfo, EventBuf, FinishReason, LoadConfig, Request, RequestBatch,
-        RequestId, Sampling, Stats,
+        Completions, Engine, EngineError, EngineInfo, EventBuf, FinishReason, Forced, LoadConfig, Request,
+        RequestBatch, RequestId, Sampling, Scored, Stats,
     },
     measure::{monotonic_ns, sleep_until_ns},
 };
@@ -34,6 +34,8 @@ struct Door {
     reset: Py<PyAny>,
     stats: Py<PyAny>,
     shutdown: Py<PyAny>,
+    /// None where the shim has none.
+    score: Option<Py<PyAny>>,
 }
 
 impl PythonEngine {
@@ -104,6 +106,7 @@ fn load_shim(py: Python<'_>, module: &str, config: &str) -> PyResult<(Door, Stri
         reset: method("reset")?,
         stats: method("stats")?,
         shutdown: method("shutdown")?,
+        score: if engine.hasattr("score")? { Some(method("score")?) } else { None },
     };
     let told = json.call_method1("dumps", (engine.call_method0("info")?,))?;
     Ok((door, told.extract()?))
@@ -197,6 +200,24 @@ impl Engine for PythonEngine {
         Ok(())
     }
 
+    fn score(&mut self, sequences: &[Forced]) -> Result<Vec<Vec<Scored>>, EngineError> {
+        let told = self.call(|py, door| {
+            let Some(score) = &door.score else { return Ok(None) };
+            let (prompts, continuations) = (PyList::empty(py), PyList::empty(py));
+            for sequence in sequences {
+                prompts.append(convert::ids_to_list(py, &sequence.prompt)?)?;
+                continuations.append(convert::ids_to_list(py, &sequence.continuation)?)?;
+            }
+            convert::scores(&score.bind(py).call1((prompts, continuations))?).map(Some)
+        })?;
+        told.ok_or_else(|| {
+            EngineError::unsupported(format!(
+                "{}: its shim has no `score`: this engine's door gives no log-probabilities of given ids",
+                self.name
+            ))
+        })
+    }
+
     fn reset(&mut self) -> Result<(), EngineError> {
         self.live.clear();
         self.cancelled.clear();
@@ -237,6 +258,7 @@ impl Drop for PythonEngine {
             ] {
                 drop(std::mem::replace(method, none.clone_ref(py)));
             }
+            drop(self.door.score.take());
             if let Ok(gc) = py.import("gc") {
                 // An engine's parts refer to each other: its memory is free for a next load only once they are collected.
                 let _: PyResult<Bound<'_, PyAny>> = gc.call_method0("collect");

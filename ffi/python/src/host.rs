@@ -30,13 +30,17 @@ const DEFAULTS: &[(&str, &str)] = &[
 
 /// Runs once in the new interpreter, on the thread that started it.
 const PRELUDE: &CStr = cr#"
-import sys, threading, multiprocessing, multiprocessing.spawn, __main__
+import faulthandler, sys, threading, multiprocessing, multiprocessing.spawn, __main__
 # The module `threading` takes the thread that first imports it for the main one: this one, not one of the engine's.
 threading.main_thread()
 # fd 1 is the cell's log by now; by the line, so that the last words before a crash are there.
 for stream in (sys.stdout, sys.stderr):
     if stream is not None:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
+# Stacks before a crash ends the process, and when a deadline has passed (SIGSTKFLT, see `tacho-crash`): of all threads, also
+# while native code holds the interpreter's lock. The handlers that were there before run after these.
+faulthandler.enable()
+faulthandler.register(16, all_threads=True, chain=True)
 sys.argv = [sys.executable]
 multiprocessing.set_executable(sys.executable)
 # Children made by 'spawn' import their parent's __main__ again if it has a file; ours is not Python.

@@ -6,6 +6,7 @@ use tacho::engine::{Engine, LoadConfig};
 use tacho_python::{PythonEngine, host};
 
 fn main() -> ExitCode {
+    tacho_crash::install();
     // SAFETY: the first thing this process does; no other thread runs yet.
     unsafe { host::settle_environment() };
     let load = |config: &LoadConfig| Ok(Box::new(PythonEngine::load(config)?) as Box<dyn Engine>);

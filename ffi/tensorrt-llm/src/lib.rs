@@ -33,6 +33,7 @@ pub const ID: &str = "tensorrt-llm-cpp";
 /// What the cell programs run: the cell, or with `--follow` a rank that only follows.
 #[cfg(feature = "bridge")]
 pub fn cell() -> std::process::ExitCode {
+    tacho_crash::install();
     if std::env::args().nth(1).as_deref() != Some("--follow") {
         return tacho::cell::serve(|config| Ok(Box::new(TensorRtLlm::load(config)?)));
     }

@@ -48,9 +48,12 @@ fn plan(trace: TraceMode) -> Plan {
         validity: tacho::validity::Limits::default(),
         trace,
         compare: None,
+        fairness: Default::default(),
+        agree: false,
         telemetry: None,
         load_within: Duration::from_secs(60),
         trial_within: Duration::from_secs(60),
+        endurance: Default::default(),
     }
 }
 

@@ -1,4 +1,5 @@
 //! Cells of Python engines, and trials in them.
+#![allow(dead_code, reason = "not every test needs everything")]
 use std::{path::Path, time::Duration};
 
 use tacho::{

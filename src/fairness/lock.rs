@@ -1,0 +1,173 @@
+//! What an engine configuration really ran with, in the fields that all engines share: `tacho.lock.json`.
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::{
+    difference::{Difference, differences},
+    fields::{FIELDS, MODEL_FAMILY, SAMPLING},
+    mapping::LockMapping,
+};
+use crate::{
+    agreement::Agreement,
+    engine::Sampling,
+    plan::registry::Registry,
+    results::{EngineRecord, ResultsError, RunInfo, files::replace},
+};
+
+/// A field's value, or why it is not known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Known {
+    /// The engine does not tell.
+    Unknown {
+        /// Why.
+        unknown: String,
+    },
+    /// The value.
+    Value {
+        /// As JSON.
+        value: Json,
+        /// Set where the adapter's source says so and not the running engine: what makes it so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        declared: Option<String>,
+    },
+}
+
+impl Known {
+    /// A value read back.
+    pub fn value(value: impl Into<Json>) -> Self {
+        Self::Value { value: value.into(), declared: None }
+    }
+
+    /// Not known, for that reason.
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Self::Unknown { unknown: why.into() }
+    }
+
+    /// For a person.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Unknown { unknown } => format!("unknown ({unknown})"),
+            Self::Value { value: Json::String(text), .. } => text.clone(),
+            Self::Value { value, .. } => value.to_string(),
+        }
+    }
+}
+
+/// An engine configuration as it ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LockRecord {
+    /// The configuration's name in `run.json`.
+    pub label: String,
+    /// The engine's id.
+    pub engine: String,
+    /// The engine's own version.
+    pub version: String,
+    /// Every field of [`FIELDS`] by its name.
+    pub fields: BTreeMap<String, Known>,
+}
+
+impl LockRecord {
+    /// From what a running engine said of itself. `sampling` is how the requests ask for tokens.
+    pub fn new(label: &str, record: &EngineRecord, mapping: &LockMapping, sampling: Option<&Sampling>) -> Self {
+        let info = &record.info;
+        let told = serde_json::to_value(info).unwrap_or_default();
+        let mut fields: BTreeMap<String, Known> =
+            FIELDS.iter().map(|field| (field.name.to_owned(), mapping.read(field, &told))).collect();
+        let mut settle = |name: &str, value: Known| fields.insert(name.to_owned(), value);
+        settle("stand_in", Known::value(info.double.clone().unwrap_or_else(|| "no".to_owned())));
+        settle("device_kind", Known::value(if info.gpu_in_process.is_some() { "gpu" } else { "cpu" }));
+        settle(
+            MODEL_FAMILY,
+            match &record.model_digest {
+                Some(digest) => Known::value(digest.clone()),
+                None => Known::value(format!("none: {} has no weights", info.engine)),
+            },
+        );
+        settle(
+            SAMPLING,
+            sampling.map_or_else(|| Known::unknown("the plan names no sampling"), |s| Known::value(rule(s))),
+        );
+        Self { label: label.to_owned(), engine: info.engine.clone(), version: info.version.clone(), fields }
+    }
+
+    /// A field's value.
+    pub fn get(&self, field: &str) -> Known {
+        self.fields.get(field).cloned().unwrap_or_else(|| Known::unknown("not in this record"))
+    }
+}
+
+/// A sampling as words. The seed is no part of it: it changes which tokens come, not the work.
+fn rule(sampling: &Sampling) -> String {
+    if sampling.is_greedy() {
+        return "greedy".to_owned();
+    }
+    format!("temperature {}, top_p {}, top_k {}", sampling.temperature, sampling.top_p, sampling.top_k)
+}
+
+/// `tacho.lock.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LockFile {
+    /// The engine configurations of the run.
+    pub engines: Vec<LockRecord>,
+    /// What differs, for each two of them.
+    pub pairs: Vec<Pair>,
+}
+
+/// What differs between two configurations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The one, by its label.
+    pub a: String,
+    /// The other.
+    pub b: String,
+    /// Every field that is not the same.
+    pub differences: Vec<Difference>,
+}
+
+/// The lock records of a run's engine configurations, in the order of their labels.
+pub fn of_run(info: &RunInfo) -> Vec<LockRecord> {
+    let Ok(registry) = Registry::embedded() else { return Vec::new() };
+    let sampling = info.plan.pointer("/points/0/workload/sampling");
+    let sampling: Option<Sampling> = sampling.and_then(|found| serde_json::from_value(found.clone()).ok());
+    let record = |(label, record): (&String, &EngineRecord)| {
+        let mapping = registry.get(&record.info.engine).map(|entry| entry.lock.clone()).unwrap_or_default();
+        let mut lock = LockRecord::new(label, record, &mapping, sampling.as_ref());
+        if let (Some(agreement), Some(digest)) = (&info.agreement, &record.model_digest) {
+            agree(&mut lock, agreement, digest);
+        }
+        lock
+    };
+    info.engines.iter().map(record).collect()
+}
+
+/// Gives a record the family that its engine and weights were found to agree with.
+fn agree(lock: &mut LockRecord, agreement: &Agreement, digest: &str) {
+    if let Some(family) = agreement.family(&lock.engine, digest) {
+        let why = format!(
+            "`tacho agree` {} found the same model in other files",
+            &agreement.key[..agreement.key.len().min(12)]
+        );
+        lock.fields.insert(MODEL_FAMILY.to_owned(), Known::Value { value: Json::from(family), declared: Some(why) });
+    }
+}
+
+/// Writes `tacho.lock.json`.
+///
+/// # Errors
+/// [`ResultsError::Io`] when it cannot be written.
+pub fn write(dir: &Path, info: &RunInfo) -> Result<(), ResultsError> {
+    let engines = of_run(info);
+    let mut pairs = Vec::new();
+    for (index, a) in engines.iter().enumerate() {
+        for b in &engines[index + 1..] {
+            pairs.push(Pair { a: a.label.clone(), b: b.label.clone(), differences: differences(a, b) });
+        }
+    }
+    // Only a map with keys that are not strings could fail here, and there is none.
+    let mut text = serde_json::to_vec_pretty(&LockFile { engines, pairs }).unwrap_or_default();
+    text.push(b'\n');
+    replace(&dir.join("tacho.lock.json"), &text)
+}

@@ -1,0 +1,160 @@
+//! Whoever stops a run: once, twice, by a signal, by taking its terminal, by killing it at any moment.
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::*;
+
+/// In real time, slow enough to be hit in the middle.
+const SLOW: [&str; 13] = [
+    "--engine",
+    "sim",
+    "--engine-option",
+    "sim.step_base_us=2000",
+    "--batch",
+    "1..16*2",
+    "--input",
+    "16",
+    "--output",
+    "8",
+    "--max-trials",
+    "6",
+    "--quiet",
+];
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+}
+
+fn finishes(scratch: &Scratch, points: usize) {
+    let output = run(&["--resume", scratch.path(), "--quiet"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(scratch.journal().len(), points);
+}
+
+#[test]
+fn each_signal_ends_the_trial_writes_the_report_and_leaves_a_run_to_resume() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let scratch = Scratch::new();
+        let mut child = spawn(&with(&SLOW, &["--out", scratch.path()]));
+        wait_for_points(&scratch, 1);
+        let cells = children_of(child.id());
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal:?}");
+        cells.into_iter().for_each(wait_until_gone);
+        assert!(fs::metadata(scratch.dir.join("report.md")).unwrap().len() > 0, "{signal:?}");
+        assert!((1..5).contains(&scratch.journal().len()), "{signal:?}");
+        finishes(&scratch, 5);
+    }
+}
+
+#[test]
+fn a_second_signal_stops_at_once_in_the_middle_of_a_call() {
+    let scratch = Scratch::new();
+    // A trial of a minute, and its engine never comes back before.
+    let args =
+        ["--engine", "sim", "--engine-option", "sim.step_base_us=6000000", "--batch", "1", "--output", "10", "--quiet"];
+    let mut child = spawn(&with(&args, &["--out", scratch.path()]));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !fs::read_to_string(scratch.dir.join("run.json")).is_ok_and(|info| info.contains("load_ns")) {
+        assert!(Instant::now() < deadline, "the engine was not loaded");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let cells = children_of(child.id());
+    assert_eq!(cells.len(), 1);
+    // Until the first trial has begun: before it, one signal is enough.
+    std::thread::sleep(Duration::from_secs(1));
+    send(&child, Signal::INT);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(child.try_wait().unwrap().is_none(), "the first one lets the trial end");
+    let began = Instant::now();
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    cells.into_iter().for_each(wait_until_gone);
+    // Nothing was measured, and the directory is one to resume: with the same plan it would take a minute a trial.
+    let mut again = spawn(&["--resume", scratch.path(), "--quiet"]);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(again.try_wait().unwrap().is_none(), "the resumed run goes on");
+    send(&again, Signal::INT);
+    std::thread::sleep(Duration::from_millis(50));
+    send(&again, Signal::INT);
+    again.wait().unwrap();
+}
+
+#[test]
+fn a_terminal_that_is_gone_does_not_end_the_run() {
+    let scratch = Scratch::new();
+    // Not quiet: it writes to a pipe that nobody reads.
+    let args: Vec<&str> =
+        SWEEP.iter().copied().filter(|arg| *arg != "--quiet").chain(["--out", scratch.path()]).collect();
+    let mut child = tacho().arg("run").args(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert_eq!(scratch.journal().len(), 6);
+    assert!(scratch.dir.join("report.md").is_file());
+}
+
+#[test]
+fn cells_die_with_a_killed_run() {
+    let scratch = Scratch::new();
+    let args = ["--engine", "sim", "--engine-option", "sim.fault=hang", "--batch", "1", "--quiet"];
+    let mut child = spawn(&with(&args, &["--out", scratch.path()]));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while children_of(child.id()).is_empty() {
+        assert!(Instant::now() < deadline, "no cell was started");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let cells = children_of(child.id());
+    std::thread::sleep(Duration::from_millis(100));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    cells.into_iter().for_each(wait_until_gone);
+}
+
+/// Kills a sweep at random moments, resumes each, and compares the tables with those of one that nobody disturbed.
+fn kill_and_resume(times: u32, seed: u64) {
+    let whole = Scratch::new();
+    let began = Instant::now();
+    assert_eq!(run(&with(&SWEEP, &["--out", whole.path()])).status.code(), Some(0));
+    let takes = began.elapsed();
+    let (figures, points) = (whole.figures(), whole.journal().len());
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let (mut early, mut late) = (0, 0);
+    for number in 0..times {
+        let scratch = Scratch::new();
+        let mut child = spawn(&with(&SWEEP, &["--out", scratch.path()]));
+        std::thread::sleep(takes.mul_f64(random.random_range(0.0..1.1)));
+        let cells = children_of(child.id());
+        child.kill().unwrap();
+        let ended_before = child.wait().unwrap().success();
+        cells.into_iter().for_each(wait_until_gone);
+        let before = scratch.journal();
+        if !scratch.dir.join("run.json").is_file() {
+            assert!(before.is_empty(), "kill {number}: a journal without its run.json");
+            early += 1;
+            continue;
+        }
+        late += u32::from(ended_before);
+        let output = run(&["--resume", scratch.path(), "--quiet"]);
+        assert_eq!(output.status.code(), Some(0), "kill {number}: {}", text(&output.stderr));
+        let after = scratch.journal();
+        assert_eq!(after.len(), points, "kill {number}: points are missing or twice");
+        assert_eq!(after[..before.len()], before[..], "kill {number}: a finished point has changed");
+        assert_eq!(scratch.figures(), figures, "kill {number}");
+    }
+    println!("{times} kills: {early} before there was a run, {late} after its end");
+    assert!(early + late < times, "no kill hit the sweep");
+}
+
+#[test]
+fn ten_kills_at_random_moments_change_nothing() {
+    kill_and_resume(10, 1);
+}
+
+#[test]
+#[ignore = "minutes: run by `make soak`"]
+fn two_hundred_kills_at_random_moments_change_nothing() {
+    kill_and_resume(200, 2);
+}
