@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+#[cfg(feature = "harness")]
+pub mod capacity;
 pub mod cell;
 pub mod engine;
 #[cfg(feature = "harness")]

@@ -78,6 +78,7 @@ impl Iterator for Stream {
         }
         let requests = wave.enumerate().map(|(place, request)| RequestRow {
             scheduled_ns,
+            released_ns: u64::MAX,
             submitted_ns: scheduled_ns,
             first_ns: first_ns + place as u64 * 90,
             last_ns: last_ns[place],
@@ -111,6 +112,7 @@ pub fn summary(requests: u32, output_tokens: u64) -> TrialSummary {
         flushes_in_trial: 0,
         device: Default::default(),
         stats: BTreeMap::new(),
+        schedule: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! side is [`parent`]. Between them go the frames of [`protocol`].
 
 pub mod drive;
+pub mod open;
 pub mod parent;
 pub mod protocol;
 mod serve;

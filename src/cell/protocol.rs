@@ -9,17 +9,18 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::open::ScheduleFidelity;
 use crate::{
     engine::{EngineError, EngineInfo, LoadConfig, Stats, conformance::Check},
     measure::{DeviceClockMode, DeviceTime},
-    workload::WorkloadSpec,
+    workload::{WorkloadSpec, arrivals::ArrivalSpec},
 };
 
 #[cfg(target_endian = "big")]
 compile_error!("table frames are written as they lie in memory, which the protocol defines as little endian");
 
 /// Raised when a message or a table changes.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// Stands for "none" in a table's `u64` columns.
 pub const NONE: u64 = u64::MAX;
 /// The longest payload accepted, in bytes.
@@ -114,7 +115,7 @@ impl Method {
 }
 
 /// How requests meet the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 pub enum Load {
     /// `batch` requests handed over at once; the next batch when all of them are done.
@@ -127,14 +128,21 @@ pub enum Load {
         /// Requests in flight.
         concurrency: u32,
     },
+    /// Requests arrive by themselves, whether or not earlier ones are done.
+    Open {
+        /// When.
+        arrivals: ArrivalSpec,
+        /// The most that the engine is given at once; others wait, and their latency counts. None is no limit.
+        max_in_flight: Option<u32>,
+    },
 }
 
 impl Load {
     /// The door that throughput is timed through: an offline batch by the engine's own call, anything else by its step loop.
-    pub fn method(self) -> Method {
+    pub fn method(&self) -> Method {
         match self {
             Self::Offline { .. } => Method::Generate,
-            Self::Closed { .. } => Method::Steps,
+            Self::Closed { .. } | Self::Open { .. } => Method::Steps,
         }
     }
 }
@@ -189,6 +197,9 @@ pub struct TrialSummary {
     pub device: DeviceTime,
     /// The engine's counters, the trial's part of them.
     pub stats: Stats,
+    /// How well an open trial kept its schedule; None in other load modes.
+    #[serde(default)]
+    pub schedule: Option<ScheduleFidelity>,
 }
 
 impl TrialSummary {
@@ -227,11 +238,13 @@ pub struct TokenRow {
 pub struct RequestRow {
     /// When it was due; latency counts from here.
     pub scheduled_ns: u64,
-    /// When it was handed to the engine.
+    /// When it was released to the loop that drives the engine; [`NONE`] but in open load.
+    pub released_ns: u64,
+    /// When it was handed to the engine; [`NONE`] where a trial was cut off before that.
     pub submitted_ns: u64,
     /// When its first token became visible.
     pub first_ns: u64,
-    /// When its last token became visible.
+    /// When its last token became visible; [`NONE`] where a trial was cut off before that.
     pub last_ns: u64,
     /// Hash of its output ids.
     pub output_hash: u64,

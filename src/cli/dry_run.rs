@@ -85,9 +85,14 @@ fn points(plan: &Plan) -> Table {
         "tokens out/trial",
     ]);
     for point in plan.points.iter().take(SHOWN) {
-        let load = match point.load {
+        let load = match &point.load {
             Load::Offline { batch } => format!("batch {batch}"),
             Load::Closed { concurrency } => format!("concurrency {concurrency}"),
+            Load::Open { arrivals, max_in_flight } => {
+                let rate = arrivals.rate.map(|rate| format!(" at {rate}/s")).unwrap_or_default();
+                let cap = max_in_flight.map(|cap| format!(", at most {cap} in flight")).unwrap_or_default();
+                format!("{}{rate}{cap}", arrivals.process)
+            }
         };
         let work = point.work();
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);

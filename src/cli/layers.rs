@@ -9,11 +9,21 @@ use tacho::plan::{
     resolve, scalar, shipped,
     values::{self, ValueError},
 };
+use tacho::{metrics::service::SloError, workload::arrivals::ArrivalError};
 
 use super::{args::RunArgs, exit::Failure};
 
 /// The plan that the arguments, the environment and the plan file make together.
 pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
+    plan_with(args, matches, |_| Ok(()))
+}
+
+/// The same, with something done to the draft before it is resolved.
+pub fn plan_with(
+    args: &RunArgs,
+    matches: &ArgMatches,
+    prepare: impl FnOnce(&mut Draft) -> Result<(), Failure>,
+) -> Result<Resolved, Failure> {
     let registry = Registry::embedded().map_err(|error| Failure::usage(error.to_string()))?;
     let file = match &args.plan {
         Some(plan) => read(&open(plan, matches)?, &registry)?,
@@ -30,6 +40,7 @@ pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
             draft.name = Some(Sourced::new(stem, Origin::Default("default: the file's name")));
         }
     }
+    prepare(&mut draft)?;
     Ok(resolve(draft, &registry)?)
 }
 
@@ -101,6 +112,11 @@ impl Layer<'_> {
             engines: self.list("engine", &args.engine),
             models: self.list("model", &args.model),
             settings: self.settings(args)?,
+            arrivals: self.parse("arrivals", &args.arrivals, |text| {
+                text.parse().map_err(|error: ArrivalError| error.to_string())
+            })?,
+            max_in_flight: self.take("max_in_flight", &args.max_in_flight),
+            slo: self.parse("slo", &args.slo, |text| text.parse().map_err(|error: SloError| error.to_string()))?,
             zip: self.take("zip", &args.zip),
             sampling: SamplingDraft {
                 temperature: self.take("temperature", &args.temperature),
@@ -131,6 +147,7 @@ impl Layer<'_> {
             (Parameter::Requests, &args.requests),
             (Parameter::Batch, &args.batch),
             (Parameter::Concurrency, &args.concurrency),
+            (Parameter::Rate, &args.rate),
             (Parameter::Length, &args.length),
             (Parameter::Input, &args.input),
             (Parameter::Output, &args.output),
@@ -142,6 +159,7 @@ impl Layer<'_> {
                 Parameter::Length | Parameter::Input | Parameter::Output => {
                     values::lengths(&said.value).map(Values::Lengths)
                 }
+                Parameter::Rate => values::rates(&said.value).map(Values::Rates),
                 _ => values::counts(&said.value).map(Values::Counts),
             };
             let values = values.map_err(|error| located(&said.at, error))?;

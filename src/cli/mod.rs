@@ -2,6 +2,7 @@
 
 mod args;
 mod build;
+mod capacity;
 mod ceilings;
 mod cells;
 mod dry_run;
@@ -39,6 +40,10 @@ pub fn main() -> ExitCode {
         Command::Run(args) => match matches.subcommand_matches("run") {
             Some(matches) => run::run(&args, matches),
             None => Err(exit::Failure::usage("the run command has no arguments")),
+        },
+        Command::Capacity(args) => match matches.subcommand_matches("capacity") {
+            Some(matches) => capacity::capacity(&args, matches),
+            None => Err(exit::Failure::usage("the capacity command has no arguments")),
         },
         Command::Plans { name } => lists::plans(name.as_deref()),
         Command::Engines { action: None, json } => cells::list(json == Some(true)),

@@ -65,7 +65,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(code(&report)))
 }
 
-fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
+pub(super) fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
     let json = |error: serde_json::Error| Failure::new(exit::USAGE, error);
     let plan = &resolved.plan;
     let mut plan_json = serde_json::to_value(plan).map_err(json)?;

@@ -5,6 +5,8 @@ pub mod definitions;
 mod distribution;
 mod interval;
 mod moments;
+pub mod service;
+pub mod steady;
 pub mod stopping;
 pub mod warmup;
 

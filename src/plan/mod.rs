@@ -18,7 +18,7 @@ mod work;
 
 pub use draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values};
 pub use origin::{Origin, Place, PlanError, Source, Sourced};
-pub use point::{CellPlan, EngineSpec, Plan, Point, PointWorkload, TraceMode, TrialPolicy};
+pub use point::{CellPlan, EngineSpec, OPEN_SEQS, Plan, Point, PointWorkload, TraceMode, TrialPolicy};
 pub use read::{check_name, read};
 pub use resolve::{Provenance, Resolved, check_overlaps, resolve};
 pub use shipped::{ShippedPlan, shipped};

@@ -7,6 +7,7 @@ use crate::{
     cell::protocol::Load,
     engine::{LoadConfig, Options, Sampling},
     measure::DeviceClockMode,
+    metrics::service::Slo,
     workload::LengthDist,
 };
 
@@ -147,7 +148,13 @@ pub struct Plan {
     /// How often the hardware is sampled during timed trials; None for not at all.
     #[serde(default)]
     pub telemetry: Option<Duration>,
+    /// What requests are judged by; None for not at all.
+    #[serde(default)]
+    pub slo: Option<Slo>,
 }
+
+/// Sequences that an engine is asked to have room for in an open load without a cap; more requests wait in its queue.
+pub const OPEN_SEQS: u32 = 64;
 
 /// What one cell is started for: one engine configuration and its points.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,9 +170,10 @@ impl Plan {
     pub fn cells(&self) -> Vec<CellPlan> {
         let mut cells: Vec<CellPlan> = Vec::new();
         for point in &self.points {
-            let needed = point.workload.requests.min(match point.load {
-                Load::Offline { batch } => batch,
-                Load::Closed { concurrency } => concurrency,
+            let needed = point.workload.requests.min(match &point.load {
+                Load::Offline { batch } => *batch,
+                Load::Closed { concurrency } => *concurrency,
+                Load::Open { max_in_flight, .. } => max_in_flight.unwrap_or(OPEN_SEQS),
             });
             let longest = point.workload.input.max().saturating_add(point.workload.output.max());
             let same = |cell: &&mut CellPlan| {

@@ -12,9 +12,10 @@ use super::{
     toml_tree::{Entry, Node, entries, tree},
     values,
 };
+use crate::{metrics::service::SloError, workload::arrivals::ArrivalError};
 
-const TOP: [&str; 10] =
-    ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "telemetry", "deadlines"];
+const TOP: [&str; 11] =
+    ["name", "seed", "engine", "model", "workload", "axes", "slo", "trials", "trace", "telemetry", "deadlines"];
 const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
@@ -47,6 +48,11 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "trials" => draft.trials = trials(value)?,
             "trace" => draft.trace = Some(trace(value)?),
             "deadlines" => deadlines(value, &mut draft)?,
+            "slo" => {
+                let text = value.text("limits such as \"ttft=200ms,tpot=50ms\"")?;
+                let slo = text.parse().map_err(|problem: SloError| PlanError::at(&value.at(), problem.to_string()))?;
+                draft.slo = Some(sourced(value, slo));
+            }
             "telemetry" => {
                 let text = value.scalar().ok_or_else(|| value.wrong("\"off\" or a period such as \"100ms\""))?;
                 let period = scalar::period(&text).map_err(|problem| PlanError::at(&value.at(), problem))?;
@@ -152,10 +158,31 @@ fn models(node: &Node<'_>) -> Result<Vec<Sourced<PathBuf>>, PlanError> {
 }
 
 fn workload(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
-    const KNOWN: [&str; 7] = ["requests", "input", "output", "length", "batch", "concurrency", "sampling"];
+    const KNOWN: [&str; 10] = [
+        "requests",
+        "input",
+        "output",
+        "length",
+        "batch",
+        "concurrency",
+        "rate",
+        "arrivals",
+        "max_in_flight",
+        "sampling",
+    ];
     for entry in node.entries("a table: [workload]")? {
         if entry.key == "sampling" {
             draft.sampling = sampling(&entry.value)?;
+            continue;
+        }
+        if entry.key == "arrivals" {
+            let text = entry.value.text("an arrival process such as \"poisson\"")?;
+            let at = |error: ArrivalError| PlanError::at(&entry.value.at(), error.to_string());
+            draft.arrivals = Some(sourced(&entry.value, text.parse().map_err(at)?));
+            continue;
+        }
+        if entry.key == "max_in_flight" {
+            draft.max_in_flight = Some(sourced(&entry.value, entry.value.whole("a whole number of at least 1")?));
             continue;
         }
         let Some(parameter) = Parameter::WORKLOAD.into_iter().find(|known| known.name() == entry.key) else {
@@ -235,6 +262,7 @@ fn setting(entry: &Entry<'_>, parameter: Parameter) -> Result<Setting, PlanError
     let mut values = match &parameter {
         Parameter::Input | Parameter::Output | Parameter::Length => Values::Lengths(Vec::new()),
         Parameter::Option { .. } => Values::Options(Vec::new()),
+        Parameter::Rate => Values::Rates(Vec::new()),
         _ => Values::Counts(Vec::new()),
     };
     for item in &items {
@@ -246,6 +274,10 @@ fn setting(entry: &Entry<'_>, parameter: Parameter) -> Result<Setting, PlanError
             Values::Counts(list) => {
                 let text = item.scalar().ok_or_else(|| item.wrong("whole numbers of at least 1"))?;
                 list.extend(values::counts(&text).map_err(located)?);
+            }
+            Values::Rates(list) => {
+                let text = item.scalar().ok_or_else(|| item.wrong("rates in requests/s"))?;
+                list.extend(values::rates(&text).map_err(located)?);
             }
             Values::Lengths(list) => {
                 let text = item.scalar().ok_or_else(|| item.wrong("lengths in tokens"))?;

@@ -3,7 +3,7 @@ use std::fmt::Write;
 
 use super::{
     charts::THROUGHPUT_SVG,
-    hardware,
+    hardware, open,
     rows::{Rows, engine_name, more_rows, rows, unusable},
     text::{MISSING, code_block, escape, gib, number, seconds, shell},
 };
@@ -31,6 +31,7 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     machine(&mut text, info);
     engines(&mut text, info);
     figures(&mut text, records);
+    load_section(&mut text, records);
     hardware_section(&mut text, info, records);
     caveats(&mut text, info, records);
     meaning(&mut text);
@@ -124,7 +125,7 @@ fn figures(text: &mut String, records: &[PointRecord]) {
     table(text, &rows(records));
     text.push_str("\nTrials: timed trials for throughput + step-loop trials for latency.");
     if records.iter().any(|record| record.point.load.method() == Method::Steps) {
-        text.push_str(" In closed loops one number: the same trials give both.");
+        text.push_str(" In closed loops and open loads one number: the same trials give both.");
     }
     text.push_str("\n\n");
     if super::charts::has_figures(records) {
@@ -132,6 +133,16 @@ fn figures(text: &mut String, records: &[PointRecord]) {
     }
     text.push_str("Further figures; all of them, with every percentile, are in `summary.csv`:\n\n");
     table(text, &more_rows(records));
+    text.push('\n');
+}
+
+fn load_section(text: &mut String, records: &[PointRecord]) {
+    if !open::known(records) {
+        return;
+    }
+    text.push_str("## Load and service level\n\n");
+    text.push_str("Medians over the throughput trials (docs/load.md says what they mean):\n\n");
+    table(text, &open::load_rows(records));
     text.push('\n');
 }
 
@@ -248,6 +259,7 @@ fn point_caveats(text: &mut String, record: &PointRecord) {
         return;
     }
     hardware::caveats(text, &place, record);
+    open::caveats(text, &place, record);
     if !record.warmup_steady {
         let trials = record.warmup_seconds.len();
         let _ =

@@ -3,6 +3,7 @@
 pub mod charts;
 mod hardware;
 mod markdown;
+mod open;
 mod rows;
 mod table;
 mod text;

@@ -6,7 +6,7 @@ use super::{
     cells::{CellColumn, nullable, required, write_csv, write_json, write_parquet},
     hardware,
     schema::Kind,
-    traces,
+    service, traces,
 };
 use crate::{
     cell::protocol::Load,
@@ -54,6 +54,12 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
                     r.trial.as_ref().map(|trial| get(&trial.figures))
                 }));
             }
+            Value::MaybeRate(get) => {
+                let doc = format!("{}: {}", metric.title.to_lowercase(), metric.formula);
+                all.push(nullable(metric.name, Kind::F64, metric.unit, doc, move |r: &PointRow| {
+                    r.trial.as_ref().and_then(|trial| get(&trial.figures))
+                }));
+            }
             Value::Latency(get) => {
                 for (suffix, what, statistic) in STATISTICS {
                     let doc = format!("{} of {}", what, metric.title.to_lowercase());
@@ -78,6 +84,7 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
     all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &PointRow| {
         r.trial.as_ref().and_then(|trial| trial.figures.latency_null_reason.clone())
     }));
+    all.extend(service::columns(|r: &PointRow| r.trial.as_ref()));
     all.extend(hardware::columns(|r: &PointRow| r.trial.as_ref()));
     all
 }
@@ -127,22 +134,39 @@ pub(super) fn identity<R: 'static>(record: fn(&R) -> &PointRecord) -> Vec<CellCo
         text("weights_dtype", "how the weights are stored", |p| {
             p.engine.as_ref().and_then(|e| e.model.weights_dtype.clone())
         }),
-        text("load_mode", "`offline` or `closed`", |p| {
+        text("load_mode", "`offline`, `closed` or `open`", |p| {
             Some(match p.point.load {
                 Load::Offline { .. } => "offline".to_owned(),
                 Load::Closed { .. } => "closed".to_owned(),
+                Load::Open { .. } => "open".to_owned(),
             })
         }),
         nullable("batch", Kind::U32, "requests", "requests handed over at once, in `offline`", move |r: &R| {
             match record(r).point.load {
                 Load::Offline { batch } => Some(batch),
-                Load::Closed { .. } => None,
+                Load::Closed { .. } | Load::Open { .. } => None,
             }
         }),
         nullable("concurrency", Kind::U32, "requests", "requests kept in flight, in `closed`", move |r: &R| {
             match record(r).point.load {
                 Load::Closed { concurrency } => Some(concurrency),
-                Load::Offline { .. } => None,
+                Load::Offline { .. } | Load::Open { .. } => None,
+            }
+        }),
+        text("arrivals", "how requests arrive, in `open`", |p| match &p.point.load {
+            Load::Open { arrivals, .. } => Some(arrivals.process.to_string()),
+            _ => None,
+        }),
+        nullable("rate", Kind::F64, "requests/s", "mean rate of arrivals (a ramp's first), in `open`", move |r: &R| {
+            match &record(r).point.load {
+                Load::Open { arrivals, .. } => arrivals.rate,
+                _ => None,
+            }
+        }),
+        nullable("max_in_flight", Kind::U32, "requests", "the most that the engine was given at once, in `open`", {
+            move |r: &R| match record(r).point.load {
+                Load::Open { max_in_flight, .. } => max_in_flight,
+                _ => None,
             }
         }),
         required("requests", Kind::U32, "requests", "requests of a trial", move |r: &R| {

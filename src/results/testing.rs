@@ -124,6 +124,7 @@ pub(crate) fn summary(requests: u32, output_tokens: u64, seconds: f64) -> TrialS
         flushes_in_trial: 0,
         device: Default::default(),
         stats: BTreeMap::from([("steps".to_owned(), 64.0), ("prefix_hit_tokens".to_owned(), 0.0)]),
+        schedule: None,
     }
 }
 
@@ -157,6 +158,8 @@ pub(crate) fn trial(number: u32, method: Method, throughput: f64) -> TrialRecord
             tpot: steps.then(|| ms(5.25)),
             e2e: steps.then(|| ms(370.0)),
             latency_null_reason: (!steps).then(|| "the engine's generate call tells no times".to_owned()),
+            service: None,
+            steady: Default::default(),
         },
         hardware: TrialHardware::default(),
     }

@@ -66,17 +66,7 @@ pub fn execute(
     options: &RunOptions<'_>,
     progress: &mut dyn Progress,
 ) -> Result<RunReport, ResultsError> {
-    let mut run = Run {
-        plan,
-        dir,
-        finished: finished.into_iter().map(|record| (record.point.number, record)).collect(),
-        options,
-        progress,
-        records: BTreeMap::new(),
-        ids: BTreeMap::new(),
-        digests: BTreeMap::new(),
-        hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
-    };
+    let mut run = Run::new(plan, dir, finished, options, progress);
     run.progress.begin(plan.points.len() as u32);
     for cell in plan.cells() {
         run.cell(&cell)?;
@@ -113,6 +103,28 @@ pub(super) struct Loaded {
     pub(super) info: EngineInfo,
     pub(super) load_ns: u64,
     pub(super) hardware: CellHardware,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        dir: &'a mut RunDir,
+        finished: Vec<PointRecord>,
+        options: &'a RunOptions<'a>,
+        progress: &'a mut dyn Progress,
+    ) -> Self {
+        Self {
+            plan,
+            dir,
+            finished: finished.into_iter().map(|record| (record.point.number, record)).collect(),
+            options,
+            progress,
+            records: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
+        }
+    }
 }
 
 impl Run<'_> {
@@ -162,7 +174,7 @@ impl Run<'_> {
         self.trace(plan, model_digest.as_deref())
     }
 
-    fn digest(&mut self, path: &Path) -> Result<String, Failure> {
+    pub(super) fn digest(&mut self, path: &Path) -> Result<String, Failure> {
         if let Some(known) = self.digests.get(path) {
             return Ok(known.clone());
         }
@@ -177,7 +189,7 @@ impl Run<'_> {
         Ok(digest)
     }
 
-    fn start(&mut self, plan: &CellPlan, model_digest: Option<&str>) -> Result<Loaded, Failure> {
+    pub(super) fn start(&mut self, plan: &CellPlan, model_digest: Option<&str>) -> Result<Loaded, Failure> {
         let running = self.launch(plan, &[])?;
         let engine = EngineRecord {
             asked: plan.load.clone(),
@@ -245,7 +257,7 @@ impl Run<'_> {
         Ok(state)
     }
 
-    fn keep(&mut self, record: PointRecord) -> Result<(), ResultsError> {
+    pub(super) fn keep(&mut self, record: PointRecord) -> Result<(), ResultsError> {
         self.dir.point_done(record.clone())?;
         self.progress.point_done(&point::outcome_line(&record));
         self.records.insert(record.point.number, record);

@@ -149,7 +149,7 @@ impl Launch<'_> {
     ) -> Result<(TrialSummary, Kept), Stopped> {
         let workload = self.bench.workload(point, kind, method, ordinal);
         let device_clock = self.bench.plan.trials.device_clock;
-        let spec = TrialSpec { trial: ordinal, kind, method, load: point.load, device_clock, workload };
+        let spec = TrialSpec { trial: ordinal, kind, method, load: point.load.clone(), device_clock, workload };
         let mut kept = Kept::default();
         let summary = cell.trial(&spec, self.bench.plan.trial_within, &mut kept)?;
         kept.steps.sort_by_key(|step| step.start_ns);

@@ -153,7 +153,7 @@ impl Workload {
     }
 }
 
-fn rng_for(words: &[u64]) -> Xoshiro256PlusPlus {
+pub(crate) fn rng_for(words: &[u64]) -> Xoshiro256PlusPlus {
     Xoshiro256PlusPlus::seed_from_u64(words.iter().fold(0, |state, word| mix(state, *word)))
 }
 

@@ -132,7 +132,11 @@ fn subtitle(records: &[&PointRecord]) -> String {
         shared(&|r| engine(r).map(|e| e.model.name).filter(|name| !name.is_empty())),
         shared(&|r| engine(r).and_then(|e| e.model.weights_dtype)),
         shared(&|r| {
-            Some(if matches!(r.point.load, Load::Offline { .. }) { "offline" } else { "closed loop" }.to_owned())
+            Some(match &r.point.load {
+                Load::Offline { .. } => "offline".to_owned(),
+                Load::Closed { .. } => "closed loop".to_owned(),
+                Load::Open { arrivals, .. } => format!("open, {}", arrivals.process),
+            })
         }),
         shared(&|r| Some(format!("{} requests", r.point.workload.requests))),
         shared(&|r| Some(format!("{} tokens in", r.point.workload.input))),

@@ -47,6 +47,7 @@ fn plan(trace: TraceMode) -> Plan {
         },
         trace,
         telemetry: None,
+        slo: None,
         load_within: Duration::from_secs(60),
         trial_within: Duration::from_secs(60),
     }
