@@ -32,11 +32,19 @@ impl Search {
         Self { candidates, weights: raw.into_iter().map(|weight| weight / sum).collect() }
     }
 
-    /// Where the next trial tells most: as much of the belief below it as from it on.
+    /// Where the next trial tells most: about as much of the belief below it as from it on.
     pub fn next(&self) -> f64 {
-        // Never the lowest: it is met by definition.
-        let index = self.place(0.5).max(1).min(self.candidates.len() - 1);
-        self.candidates[index]
+        let mut below = 0.0;
+        let mut best = (f64::INFINITY, self.candidates[0]);
+        // The lowest is no question: it is met by definition.
+        for (weight, candidate) in self.weights.iter().zip(&self.candidates[1..]) {
+            below += weight;
+            let off = (below - 0.5_f64).abs();
+            if off < best.0 {
+                best = (off, *candidate);
+            }
+        }
+        best.1
     }
 
     /// Takes in a trial: the probability that the service level is met at this load.

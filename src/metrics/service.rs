@@ -45,7 +45,7 @@ pub struct Limit {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Slo {
-    preset: Option<&'static str>,
+    preset: Option<String>,
     limits: Vec<Limit>,
 }
 
@@ -200,7 +200,7 @@ impl FromStr for Slo {
             let (name, ttft, tpot) = found.ok_or_else(|| SloError::Preset(text.to_owned()))?;
             let limit = |latency, ms: &u64| Limit { latency, percentile: 99.0, within: Duration::from_millis(*ms) };
             return Ok(Self {
-                preset: Some(name),
+                preset: Some((*name).to_owned()),
                 limits: vec![limit(Latency::Ttft, ttft), limit(Latency::Tpot, tpot)],
             });
         }
@@ -235,7 +235,7 @@ fn limit(text: &str) -> Result<Limit, SloError> {
 
 impl fmt::Display for Slo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = self.preset {
+        if let Some(name) = &self.preset {
             return f.write_str(name);
         }
         for (index, limit) in self.limits.iter().enumerate() {

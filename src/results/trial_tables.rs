@@ -28,7 +28,7 @@ impl<'a> TrialTables<'a> {
     #[must_use]
     pub fn judged(mut self, load: &Load, slo: Option<&Slo>) -> Self {
         let windowed = !matches!(load, Load::Offline { .. });
-        self.aggregate = self.aggregate.map(|aggregate| aggregate.judged(windowed, slo.cloned()));
+        self.aggregate = self.aggregate.take().map(|aggregate| aggregate.judged(windowed, slo.cloned()));
         self
     }
 

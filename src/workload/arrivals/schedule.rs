@@ -163,7 +163,7 @@ mod tests {
     fn another_law_is_told_apart() {
         let times = seconds(&schedule("gamma:0.5", 50.0, 7));
         assert!(ks_test(&times, GapLaw::Gamma { shape: 1.0, rate: 50.0 }).unwrap().p < 1e-6);
-        let times = seconds(&schedule("poisson", 52.0, 7));
+        let times = seconds(&schedule("poisson", 55.0, 7));
         assert!(ks_test(&times, GapLaw::Gamma { shape: 1.0, rate: 50.0 }).unwrap().p < 1e-3);
     }
 
