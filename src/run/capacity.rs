@@ -41,13 +41,25 @@ pub fn find_capacity(
 ) -> Result<CapacityReport, ResultsError> {
     let mut run = Run::new(plan, dir, Vec::new(), options, progress);
     run.progress.begin(search.max_probes);
-    let capacity = match plan.cells().first() {
+    let cell = plan.cells().into_iter().next().map(|mut cell| {
+        // The engine needs room for whatever the search may come to.
+        if search.by == By::Concurrency {
+            cell.load.max_seqs = most_in_flight(search, plan.points[0].workload.requests);
+        }
+        cell
+    });
+    let capacity = match &cell {
         Some(cell) => run.search(cell, search)?,
         None => Err("the plan has no point".to_owned()),
     };
     let records: Vec<PointRecord> = std::mem::take(&mut run.records).into_values().collect();
     let outputs = run.dir.finish(&records)?;
     Ok(CapacityReport { capacity, outputs, records })
+}
+
+/// More than there are requests cannot be in flight.
+fn most_in_flight(search: &Options, requests: u32) -> u32 {
+    search.max_concurrency.min(requests)
 }
 
 /// A search under way.
@@ -85,7 +97,7 @@ impl Searching<'_> {
         model_digest: Option<&str>,
     ) -> Result<Result<Capacity, String>, ResultsError> {
         let mut belief = match self.options.by {
-            By::Concurrency => Search::counts(self.options.max_concurrency.min(self.base.workload.requests)),
+            By::Concurrency => Search::counts(most_in_flight(self.options, self.base.workload.requests)),
             By::Rate => {
                 let all_at_once = Load::Closed { concurrency: self.base.workload.requests };
                 let highest = match self.probe(run, loaded, model_digest, all_at_once, None)? {

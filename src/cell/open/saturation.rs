@@ -33,14 +33,14 @@ impl Watch {
     pub(crate) fn arrivals(&mut self, arrived: u32, done: u32) -> Option<String> {
         while (self.in_system.len() as u32) < arrived {
             // Those that were found together came one after the other, and none of them had ended.
-            self.in_system.push(self.in_system.len() as u32 + 1 - done);
+            self.in_system.push((self.in_system.len() as u32 + 1).saturating_sub(done));
         }
         if arrived < self.next_check || arrived as usize == self.in_system.capacity() {
             return None;
         }
         self.next_check = arrived + arrived.div_ceil(4);
         let half = arrived / 2;
-        let (before, now) = (self.in_system[half as usize], arrived - done);
+        let (before, now) = (self.in_system[half as usize], arrived.saturating_sub(done));
         let wander = (f64::from(arrived - half) * (self.gap_variation + 1.0)).sqrt();
         let grew = f64::from(now) - f64::from(before) > DEVIATIONS * wander;
         self.seen = if grew && done >= ENOUGH { self.seen + 1 } else { 0 };
