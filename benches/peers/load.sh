@@ -50,8 +50,10 @@ if [ -z "$aiperf" ]; then
     if [ ! -x "$venv/bin/aiperf" ]; then
         uv=$(uv_program "$python")
         say "installing aiperf from PyPI into $venv"
-        "$uv" venv -q --clear --python 3.12 "$venv" >&2 && "$uv" pip install -q --python "$venv/bin/python" aiperf==0.13.0 >&2 ||
+        if ! "$uv" venv -q --clear --python 3.12 "$venv" >&2 ||
+            ! "$uv" pip install -q --python "$venv/bin/python" aiperf==0.13.0 >&2; then
             die "aiperf could not be installed; name one with --aiperf"
+        fi
     fi
     aiperf=$venv/bin/aiperf
 fi
