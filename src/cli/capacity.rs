@@ -143,7 +143,7 @@ fn show(report: &CapacityReport, json: bool) -> Result<ExitCode, Failure> {
             let code = if reason == "interrupted" { exit::INTERRUPTED } else { exit::POINTS_FAILED };
             return Err(Failure::new(
                 code,
-                format!("no capacity was found: {reason}\nrun directory: {}", dir.display()),
+                anyhow::anyhow!("no capacity was found: {reason}\nrun directory: {}", dir.display()),
             ));
         }
     };
