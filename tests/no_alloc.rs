@@ -82,6 +82,11 @@ fn the_step_loop_allocates_nothing_for_a_token() {
         assert_eq!(summary.flushes_in_trial, 0);
         // The counter must count, or the comparison would prove nothing.
         assert!(short > 0);
+        if matches!(load, Load::Open { .. }) {
+            // How often a thread waits is chance, and waiting may allocate once or twice; tokens must not.
+            assert!(long.abs_diff(short) <= 8, "{load:?}: {short} allocations for 16 tokens a request, {long} for 160");
+            continue;
+        }
         assert_eq!(long, short, "{load:?}: 9,216 more tokens made {} more allocations", long.saturating_sub(short));
     }
 }

@@ -13,6 +13,8 @@ pub struct Search {
     /// What the limit may be, ascending.
     candidates: Vec<f64>,
     weights: Vec<f64>,
+    /// Whether the last trial left open on which side of it the limit lies.
+    unsure: bool,
 }
 
 impl Search {
@@ -21,7 +23,7 @@ impl Search {
         let step = (high / low).ln() / CELLS as f64;
         let candidates: Vec<f64> = (0..=CELLS).map(|cell| low * (step * cell as f64).exp()).collect();
         let weights = vec![1.0 / candidates.len() as f64; candidates.len()];
-        Self { candidates, weights }
+        Self { candidates, weights, unsure: false }
     }
 
     /// Whole numbers from 0 (not even 1 meets the level) to `most`, at first about equally likely in every factor.
@@ -29,11 +31,21 @@ impl Search {
         let candidates: Vec<f64> = (0..=most).map(f64::from).collect();
         let raw: Vec<f64> = candidates.iter().map(|n| if *n < 1.0 { 0.5 } else { (1.0 / n).ln_1p() }).collect();
         let sum: f64 = raw.iter().sum();
-        Self { candidates, weights: raw.into_iter().map(|weight| weight / sum).collect() }
+        Self { candidates, weights: raw.into_iter().map(|weight| weight / sum).collect(), unsure: false }
     }
 
-    /// Where the next trial tells most: about as much of the belief below it as from it on.
+    /// Where the next trial tells most: about as much of the belief below it as from it on. After a trial so near to the limit
+    /// that it said little, halfway between there and the farther end of the interval instead, so that the interval closes.
     pub fn next(&self) -> f64 {
+        if self.unsure {
+            let (median, low, high) = self.answer(super::COVERAGE);
+            let far = if high - median > median - low { high } else { low };
+            let wanted = (median + far) / 2.0;
+            let at = self.candidates.partition_point(|candidate| *candidate < wanted);
+            if let Some(candidate) = self.candidates[1..].get(at.saturating_sub(1)) {
+                return *candidate;
+            }
+        }
         let mut below = 0.0;
         let mut best = (f64::INFINITY, self.candidates[0]);
         // The lowest is no question: it is met by definition.
@@ -49,6 +61,7 @@ impl Search {
 
     /// Takes in a trial: the probability that the service level is met at this load.
     pub fn update(&mut self, load: f64, met_probability: f64) {
+        self.unsure = (0.02..0.98).contains(&met_probability);
         for (candidate, weight) in self.candidates.iter().zip(&mut self.weights) {
             *weight *= if *candidate >= load { met_probability } else { 1.0 - met_probability };
         }

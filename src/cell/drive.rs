@@ -102,7 +102,7 @@ pub fn run_clocked_trial(
         (Method::Steps, load) => step_loop(engine, &workload, load, None, clock, &mut recorder)?,
         (Method::Generate, Load::Closed { .. } | Load::Open { .. }) => {
             let message =
-                "a closed or open load needs submit and poll: the generate call takes all its requests at once";
+                "a closed loop or an open load needs submit and poll: the generate call takes all its requests at once";
             return Err(EngineError::unsupported(message).into());
         }
     };
