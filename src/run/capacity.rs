@@ -158,9 +158,11 @@ impl Searching<'_> {
             _ => {}
         }
         if !converged {
-            notes.push(format!(
-                "the interval is wider than asked for: more probes (--max-probes) or more requests a trial (--requests) narrow it",
-            ));
+            notes.push(
+                "the interval is wider than asked for: more probes (--max-probes) or more requests a trial (--requests) \
+                 narrow it"
+                    .to_owned(),
+            );
         }
         let stopped = self.probes.iter().filter(|probe| probe.saturated).count();
         if stopped > 0 {
