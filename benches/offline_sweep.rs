@@ -151,6 +151,7 @@ fn spec(point: &Point, info: &EngineInfo, number: u32) -> TrialSpec {
             seed: workload.seed,
             stream: u64::from(number),
             ids: info.model.ordinary_ids.clone(),
+            saved: None,
         },
     }
 }

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
 
 use super::{
+    dataset_args::{self, DatasetArgs},
     exit,
     model_args::{self, ModelAction},
+    workload::WorkloadAction,
 };
 
 const EXAMPLES: &str = "\
@@ -45,7 +47,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Measure: run every point of a plan
-    #[command(after_help = format!("{RUN_EXAMPLES}\n\n{}", exit::HELP))]
+    #[command(after_help = format!("{}\n\n{RUN_EXAMPLES}\n\n{}", dataset_args::HELP, exit::HELP))]
     Run(Box<RunArgs>),
     /// List the plans that ship with Tacho, or print one
     Plans {
@@ -69,6 +71,12 @@ pub enum Command {
         /// What to do with models.
         #[command(subcommand)]
         action: ModelAction,
+    },
+    /// Save the requests of a dataset to a file that is replayed byte for byte, or look at one
+    Workload {
+        /// What to do with workloads.
+        #[command(subcommand)]
+        action: WorkloadAction,
     },
     /// Make a run's tables, charts and report anew from its journal, and print its table
     Report {
@@ -231,6 +239,7 @@ pub struct RunArgs {
     /// Requests a trial; without --batch, handed over at once
     #[arg(
         long,
+        visible_alias = "num-prompts",
         value_name = "VALUES",
         env = "TACHO_REQUESTS",
         hide_env = true,
@@ -282,6 +291,10 @@ pub struct RunArgs {
     /// Seed of the sampler
     #[arg(long, value_name = "N", env = "TACHO_SAMPLING_SEED", hide_env = true, help_heading = "Workload")]
     pub sampling_seed: Option<u64>,
+
+    /// Where prompts come from.
+    #[command(flatten, next_help_heading = "Dataset")]
+    pub dataset: DatasetArgs,
 
     /// Stop when the 95 % interval of the median throughput is within this of it [default: 2%]
     #[arg(long, value_name = "FRACTION", env = "TACHO_TARGET", hide_env = true, help_heading = "Trials")]

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::Value as Json;
 
 use super::{
+    dataset::DatasetDraft,
     origin::{Origin, Sourced},
     point::TraceMode,
 };
@@ -164,6 +165,8 @@ pub struct Draft {
     pub models: Vec<Sourced<PathBuf>>,
     /// Workload parameters and engine options, in the order in which they vary (the last one fastest).
     pub settings: Vec<Setting>,
+    /// Where prompts come from.
+    pub dataset: DatasetDraft,
     /// Whether axes advance together.
     pub zip: Option<Sourced<bool>>,
     /// How tokens are chosen.
@@ -192,6 +195,7 @@ impl Draft {
             engines: or_list(self.engines, weaker.engines),
             models: if self.models.is_empty() { weaker.models } else { self.models },
             settings,
+            dataset: self.dataset.over(weaker.dataset),
             zip: self.zip.or(weaker.zip),
             sampling: SamplingDraft {
                 temperature: self.sampling.temperature.or(weaker.sampling.temperature),

@@ -13,8 +13,8 @@ use super::{
     values,
 };
 
-const TOP: [&str; 10] =
-    ["name", "seed", "engine", "model", "workload", "axes", "trials", "trace", "telemetry", "deadlines"];
+const TOP: [&str; 11] =
+    ["name", "seed", "engine", "model", "workload", "dataset", "axes", "trials", "trace", "telemetry", "deadlines"];
 const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
@@ -43,6 +43,7 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "engine" => engines(value, &mut draft)?,
             "model" => draft.models = models(value)?,
             "workload" => workload(value, &mut draft)?,
+            "dataset" => draft.dataset = super::dataset::read(value)?,
             "axes" => axes(value, registry, &mut draft)?,
             "trials" => draft.trials = trials(value)?,
             "trace" => draft.trace = Some(trace(value)?),

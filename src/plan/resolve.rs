@@ -8,7 +8,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
+    EngineSpec, Plan, PlanError, Point, PointData, PointWorkload, TraceMode, TrialPolicy,
+    dataset::DatasetDraft,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
     expand::{combinations, point_count},
     origin::{Origin, Sourced, suggest},
@@ -16,7 +17,12 @@ use super::{
     scalar::duration_text,
     values::MAX_POINTS,
 };
-use crate::{cell::protocol::Load, engine::Sampling, measure::DeviceClockMode, workload::LengthDist};
+use crate::{
+    cell::protocol::Load,
+    engine::Sampling,
+    measure::DeviceClockMode,
+    workload::{LengthDist, dataset::DatasetSpec},
+};
 
 const DEFAULT: Origin = Origin::Default("default");
 const DEFAULT_INPUT: LengthDist = LengthDist::Fixed(128);
@@ -114,6 +120,10 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let engines = engines(&draft, registry)?;
     let settings = used_settings(&draft, registry, &engines, &mut notes)?;
     settings.iter().try_for_each(check_values)?;
+    let dataset = draft.dataset.resolve()?;
+    if dataset.is_some() {
+        DatasetDraft::refuse_lengths(&settings)?;
+    }
     let mut told = Told::default();
     let name = told.tell("name", draft.name, "run".to_owned(), Clone::clone);
     for engine in &draft.engines {
@@ -128,7 +138,10 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
         let name = format!("{}{}", if many { "axes." } else { "" }, setting.parameter.name());
         told.push(&name, setting.values.texts().join(", "), &setting.at);
     }
-    told.workload_defaults(&settings);
+    for (name, value, from) in draft.dataset.said() {
+        told.push(&name, value, from);
+    }
+    told.workload_defaults(&settings, dataset.as_ref());
     let zip = told.tell("axes.mode", draft.zip, false, |zip| if *zip { "zip" } else { "cross" }.to_owned());
     let sampling = sampling(draft.sampling, seed, &mut told)?;
     let trials = trials(draft.trials, &mut told)?;
@@ -159,7 +172,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             for chosen in combinations(&own, zip) {
                 let number = points.len() as u32;
                 let engine = EngineSpec { id: id.clone(), options: BTreeMap::new() };
-                let mut point = point(number, engine, model.clone(), &chosen, sampling, seed)?;
+                let mut point = point(number, engine, model.clone(), &chosen, sampling, seed, dataset.as_ref())?;
                 if let (true, Some(model)) = (models.len() > 1, model) {
                     point.axes.insert(0, ("model".to_owned(), model_name(model, &models)));
                 }
@@ -284,6 +297,15 @@ fn check_values(setting: &Setting) -> Result<(), PlanError> {
     }
 }
 
+/// Prompt and output lengths where nobody says them.
+fn default_lengths(dataset: Option<&DatasetSpec>) -> (LengthDist, LengthDist) {
+    match dataset {
+        None => (DEFAULT_INPUT, DEFAULT_OUTPUT),
+        Some(dataset) if dataset.kind.has_outputs() => (LengthDist::Data(None), LengthDist::Data(None)),
+        Some(_) => (LengthDist::Data(None), DEFAULT_OUTPUT),
+    }
+}
+
 /// One point from the values chosen for it.
 fn point(
     number: u32,
@@ -292,8 +314,9 @@ fn point(
     chosen: &[(&Setting, usize)],
     sampling: Sampling,
     seed: u64,
+    dataset: Option<&DatasetSpec>,
 ) -> Result<Point, PlanError> {
-    let (mut input, mut output) = (DEFAULT_INPUT, DEFAULT_OUTPUT);
+    let (mut input, mut output) = default_lengths(dataset);
     let (mut batch, mut concurrency, mut requests) = (None, None, None);
     let mut axes = Vec::new();
     for &(setting, index) in chosen {
@@ -332,7 +355,8 @@ fn point(
             (Load::Offline { batch: requests }, requests)
         }
     };
-    let workload = PointWorkload { requests, input, output, sampling, seed };
+    let data = dataset.map(|spec| PointData { spec: spec.clone(), saved: None, longest: 0, max_id: 0 });
+    let workload = PointWorkload { requests, input, output, sampling, seed, data };
     Ok(Point { number, engine, model, load, workload, axes })
 }
 
@@ -426,7 +450,7 @@ impl Told {
     }
 
     /// The workload values that follow from what was said, in words where they differ from point to point.
-    fn workload_defaults(&mut self, settings: &[Setting]) {
+    fn workload_defaults(&mut self, settings: &[Setting], dataset: Option<&DatasetSpec>) {
         let has = |parameter: Parameter| settings.iter().any(|setting| setting.parameter == parameter);
         let mut default = |name: &str, value: &str, how| self.push(name, value.to_owned(), &Origin::Default(how));
         let closed = has(Parameter::Concurrency);
@@ -439,10 +463,12 @@ impl Told {
             (false, false) => default("requests", &DEFAULT_REQUESTS.to_string(), "default: all in one call"),
         }
         if !has(Parameter::Length) {
-            for (parameter, length) in [(Parameter::Input, DEFAULT_INPUT), (Parameter::Output, DEFAULT_OUTPUT)] {
+            let (input, output) = default_lengths(dataset);
+            for (parameter, length) in [(Parameter::Input, input), (Parameter::Output, output)] {
                 let name = parameter.name();
                 if !has(parameter) {
-                    default(&name, &length.to_string(), "default");
+                    let how = if length.is_data() { "default: the dataset's own" } else { "default" };
+                    default(&name, &length.to_string(), how);
                 }
             }
         }

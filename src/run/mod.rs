@@ -1,5 +1,6 @@
 //! Runs a plan: starts cells, warms up, times, stops when the figures are good enough, and survives what goes wrong.
 
+mod datasets;
 mod execute;
 mod hardware;
 mod launches;
@@ -8,6 +9,7 @@ mod point;
 mod progress;
 mod traced;
 
+pub use datasets::prepare;
 pub use execute::{DOUBLES_VARIABLE, RunOptions, RunReport, execute};
 pub use hardware::OpenGpus;
 pub use model::digest as model_digest;

@@ -135,8 +135,8 @@ fn subtitle(records: &[&PointRecord]) -> String {
             Some(if matches!(r.point.load, Load::Offline { .. }) { "offline" } else { "closed loop" }.to_owned())
         }),
         shared(&|r| Some(format!("{} requests", r.point.workload.requests))),
-        shared(&|r| Some(format!("{} tokens in", r.point.workload.input))),
-        shared(&|r| Some(format!("{} out", r.point.workload.output))),
+        shared(&|r| Some(format!("{} tokens in", r.point.workload.input_text()))),
+        shared(&|r| Some(format!("{} out", r.point.workload.output_text()))),
         shared(&|r| engine(r).map(|e| e.device)),
     ];
     shorten(&parts.into_iter().flatten().map(|part| one_line(&part)).collect::<Vec<_>>().join(" · "), 130)
