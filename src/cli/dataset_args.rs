@@ -17,16 +17,16 @@ Datasets: --dataset NAME:FILE takes prompts from data instead of drawing them.
   chat:FILE          messages, asked up to the last answer, through the model's chat template
   custom:FILE        JSONL, JSON, CSV or Parquet with a prompt in a column
   code_debug:FILE    InfiniteBench's code_debug
-  sonnet:FILE        lines of a text: a shared prefix, then lines drawn, to --sonnet-input-len exactly
+  sonnet:FILE        lines of a text: a shared prefix, then lines drawn, of exact length
   prefix_repetition  random ids in groups that share a prefix (or just: prefix)
   hf:ORG/NAME        a dataset of the Hugging Face hub with data files in one of these formats
   saved:FILE         what `tacho workload save` wrote, byte for byte
 Names mean what they mean in `vllm bench`, with these differences, since other tools differ too:
-  --dataset-filter   nothing is left out unless it says so; 'vllm' and 'sglang' are those tools' own bounds
+  --dataset-filter   nothing is left out unless it says so; vllm and sglang are those tools' bounds
   --requests         never repeats a prompt: too small a dataset is an error (there: oversampled)
   --sonnet-input-len is exact, as are all lengths (there: about)
-  --random-range-ratio is not taken: r means len*(1-r)..len*(1+r) to vllm and len*r..len to sglang; write
-                     the range that is meant: --input 512..1536
+  --random-range-ratio is not taken: r is len*(1-r)..len*(1+r) to vllm, len*r..len to sglang;
+                     write the range that is meant: --input 512..1536
 docs/datasets.md says more.";
 
 /// Where prompts come from.
