@@ -221,8 +221,12 @@ fn a_file_that_is_damaged_or_of_another_model_is_refused() {
     huge.write(&place.path("huge")).unwrap();
     let dataset = format!("saved:{}", text(&place.path("huge")));
     let output = place.tacho(
-        &[&["run", "--quiet", "--requests", "1"][..], &SIM[..], &["--dataset", &dataset, "--out", text(&place.path("r"))]]
-            .concat(),
+        &[
+            &["run", "--quiet", "--requests", "1"][..],
+            &SIM[..],
+            &["--dataset", &dataset, "--out", text(&place.path("r"))],
+        ]
+        .concat(),
     );
     assert!(output.status.code() == Some(1), "{}", stderr(&output));
     let row = fs::read_to_string(place.path("r/points.json")).unwrap();

@@ -239,7 +239,7 @@ pub struct RunArgs {
     /// Requests a trial; without --batch, handed over at once
     #[arg(
         long,
-        visible_alias = "num-prompts",
+        alias = "num-prompts",
         value_name = "VALUES",
         env = "TACHO_REQUESTS",
         hide_env = true,
