@@ -63,6 +63,7 @@ fn trial(output: u32, method: Method, load: Load) -> (TrialSummary, usize, u64) 
             seed: 1,
             stream: 0,
             ids: engine.info().model.ordinary_ids.clone(),
+            saved: None,
         },
     };
     let mut sink = Count::default();

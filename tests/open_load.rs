@@ -70,6 +70,7 @@ fn trial(engine: &mut dyn Engine, load: Load, requests: u32, seed: u64) -> (Tria
             seed,
             stream: 0,
             ids: vec![IdRange { start: 4, end: 32_000 }],
+            saved: None,
         },
     };
     let mut rows = Requests::default();

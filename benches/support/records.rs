@@ -129,6 +129,7 @@ pub fn point() -> PointRecord {
                 output: LengthDist::Fixed(16),
                 sampling: Sampling::default(),
                 seed: 1,
+                data: None,
             },
             axes: Vec::new(),
         },

@@ -6,8 +6,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
 
 use super::{
     capacity::CapacityArgs,
+    dataset_args::{self, DatasetArgs},
     exit,
     model_args::{self, ModelAction},
+    workload::WorkloadAction,
 };
 
 const EXAMPLES: &str = "\
@@ -53,7 +55,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Measure: run every point of a plan
-    #[command(after_help = format!("{RUN_EXAMPLES}\n\n{}", exit::HELP))]
+    #[command(after_help = format!("{}\n\n{RUN_EXAMPLES}\n\n{}", dataset_args::HELP, exit::HELP))]
     Run(Box<RunArgs>),
     /// Find the highest request rate or concurrency that meets a service level (--slo)
     #[command(after_help = format!("{CAPACITY_EXAMPLES}\n\n{}", exit::HELP))]
@@ -80,6 +82,12 @@ pub enum Command {
         /// What to do with models.
         #[command(subcommand)]
         action: ModelAction,
+    },
+    /// Save the requests of a dataset to a file that is replayed byte for byte, or look at one
+    Workload {
+        /// What to do with workloads.
+        #[command(subcommand)]
+        action: WorkloadAction,
     },
     /// Make a run's tables, charts and report anew from its journal, and print its table
     Report {
@@ -242,6 +250,7 @@ pub struct RunArgs {
     /// Requests a trial; without --batch, handed over at once
     #[arg(
         long,
+        alias = "num-prompts",
         value_name = "VALUES",
         env = "TACHO_REQUESTS",
         hide_env = true,
@@ -314,6 +323,10 @@ pub struct RunArgs {
     /// Seed of the sampler
     #[arg(long, value_name = "N", env = "TACHO_SAMPLING_SEED", hide_env = true, help_heading = "Workload")]
     pub sampling_seed: Option<u64>,
+
+    /// Where prompts come from.
+    #[command(flatten, next_help_heading = "Dataset")]
+    pub dataset: DatasetArgs,
 
     /// Stop when the 95 % interval of the median throughput is within this of it [default: 2%]
     #[arg(long, value_name = "FRACTION", env = "TACHO_TARGET", hide_env = true, help_heading = "Trials")]

@@ -16,7 +16,7 @@ use super::{
     args::RunArgs,
     ceilings, cells, dry_run,
     exit::{self, Failure},
-    interrupt, layers, progress, run,
+    interrupt, layers, progress, run, workload,
 };
 
 /// A trial's requests where nobody says how many.
@@ -51,15 +51,24 @@ pub fn capacity(args: &CapacityArgs, matches: &ArgMatches) -> Result<ExitCode, F
         return Err(Failure::usage("a search for capacity cannot be resumed: start it anew without --resume"));
     }
     let by = if args.by == "rate" { By::Rate } else { By::Concurrency };
-    let resolved = layers::plan_with(&args.run, matches, |draft| prepare(draft, by))?;
+    let mut resolved = layers::plan_with(&args.run, matches, |draft| prepare(draft, by))?;
     check(&resolved.plan)?;
     if args.run.dry_run == Some(true) {
         dry_run::print(&resolved, args.run.json == Some(true), &mut io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
     resolved.check_models()?;
-    let mut dir = run::create(&resolved, &args.run)?;
     let quiet = args.run.quiet == Some(true);
+    resolved.notes.extend(tacho::run::prepare(
+        &mut resolved.plan,
+        &workload::folder(),
+        args.run.dataset.patience()?,
+        &mut workload::tell(quiet),
+    )?);
+    let mut dir = run::create(&resolved, &args.run)?;
+    for note in resolved.notes.iter().filter(|_| !quiet) {
+        eprintln!("note: {note}");
+    }
     if !quiet {
         eprintln!("run directory: {}", dir.path().display());
     }

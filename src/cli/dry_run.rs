@@ -101,8 +101,8 @@ fn points(plan: &Plan) -> Table {
             Cell::new(point.label()),
             Cell::new(load),
             right(grouped(f64::from(point.workload.requests), true)),
-            right(point.workload.input.to_string()),
-            right(point.workload.output.to_string()),
+            right(point.workload.input_text()),
+            right(point.workload.output_text()),
             right(grouped(work.input_tokens, work.exact)),
             right(grouped(work.output_tokens, work.exact)),
         ]);
@@ -133,6 +133,9 @@ fn work(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
 
 /// Thousands apart, `~` before an expectation.
 fn grouped(number: f64, exact: bool) -> String {
+    if number.is_nan() {
+        return "as the data have".to_owned();
+    }
     let digits = format!("{number:.0}");
     let mut text = String::from(if exact { "" } else { "~" });
     for (index, digit) in digits.char_indices() {

@@ -3,15 +3,15 @@ use std::path::Path;
 
 use clap::{ArgMatches, parser::ValueSource};
 use tacho::plan::{
-    Draft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode, TrialsDraft,
-    Values, check_overlaps, read,
+    Draft, Origin, Parameter, Plan, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode,
+    TrialsDraft, Values, check_overlaps, read,
     registry::Registry,
     resolve, scalar, shipped,
     values::{self, ValueError},
 };
 use tacho::{metrics::service::SloError, workload::arrivals::ArrivalError};
 
-use super::{args::RunArgs, exit::Failure};
+use super::{args::RunArgs, dataset_args, exit::Failure};
 
 /// The plan that the arguments, the environment and the plan file make together.
 pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
@@ -25,11 +25,17 @@ pub fn plan_with(
     prepare: impl FnOnce(&mut Draft) -> Result<(), Failure>,
 ) -> Result<Resolved, Failure> {
     let registry = Registry::embedded().map_err(|error| Failure::usage(error.to_string()))?;
+    let mut draft = draft(args, matches, &registry)?;
+    prepare(&mut draft)?;
+    Ok(resolve(draft, &registry)?)
+}
+
+fn draft(args: &RunArgs, matches: &ArgMatches, registry: &Registry) -> Result<Draft, Failure> {
     let file = match &args.plan {
-        Some(plan) => read(&open(plan, matches)?, &registry)?,
+        Some(plan) => read(&open(plan, matches)?, registry)?,
         None => Draft::default(),
     };
-    let layer = |source| Layer { matches, source, registry: &registry }.draft(args);
+    let layer = |source| Layer { matches, source, registry }.draft(args);
     let flags = layer(ValueSource::CommandLine)?;
     let environment = layer(ValueSource::EnvVariable)?;
     let mut draft = flags.over(environment.over(file));
@@ -40,8 +46,21 @@ pub fn plan_with(
             draft.name = Some(Sourced::new(stem, Origin::Default("default: the file's name")));
         }
     }
-    prepare(&mut draft)?;
-    Ok(resolve(draft, &registry)?)
+    Ok(draft)
+}
+
+/// The points that the arguments, the environment and the plan file make together, as far as their requests go; and whether nobody
+/// said how many requests.
+pub fn requests(args: &RunArgs, matches: &ArgMatches) -> Result<(Plan, bool), Failure> {
+    let registry = Registry::embedded().map_err(|error| Failure::usage(error.to_string()))?;
+    let mut draft = draft(args, matches, &registry)?;
+    // Requests do not depend on the engine: any one that takes a model stands for all, or any one where there is no model.
+    let any = if draft.models.is_empty() { "sim" } else { "llama.cpp" };
+    draft.engines = vec![Sourced::new(any.to_owned(), Origin::Default("any"))];
+    draft.settings.retain(|setting| !matches!(setting.parameter, Parameter::Option { .. }));
+    let said = [Parameter::Requests, Parameter::Batch, Parameter::Concurrency];
+    let all = !draft.settings.iter().any(|setting| said.contains(&setting.parameter));
+    Ok((resolve(draft, &registry)?.plan, all))
 }
 
 /// A shipped plan by its name, otherwise a file.
@@ -117,6 +136,7 @@ impl Layer<'_> {
             })?,
             max_in_flight: self.take("max_in_flight", &args.max_in_flight),
             slo: self.parse("slo", &args.slo, |text| text.parse().map_err(|error: SloError| error.to_string()))?,
+            dataset: dataset_args::draft(self.matches, self.source),
             zip: self.take("zip", &args.zip),
             sampling: SamplingDraft {
                 temperature: self.take("temperature", &args.temperature),

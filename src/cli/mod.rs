@@ -5,6 +5,7 @@ mod build;
 mod capacity;
 mod ceilings;
 mod cells;
+mod dataset_args;
 mod dry_run;
 mod exit;
 mod interrupt;
@@ -14,6 +15,7 @@ mod model;
 mod model_args;
 mod progress;
 mod run;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -31,7 +33,7 @@ fn log() {
 /// Runs the program and says how it ended.
 pub fn main() -> ExitCode {
     log();
-    let matches = Cli::command().get_matches();
+    let matches = workload::shape(Cli::command()).get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -54,6 +56,10 @@ pub fn main() -> ExitCode {
             EngineAction::Remove { id, variant } => cells::remove(&id, variant.as_deref()),
         },
         Command::Model { action } => model::model(action),
+        Command::Workload { action } => match matches.subcommand_matches("workload") {
+            Some(matches) => workload::workload(action, matches),
+            None => Err(exit::Failure::usage("the workload command has no arguments")),
+        },
         Command::Report { dir, json } => run::report(&dir, json == Some(true)),
         Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),

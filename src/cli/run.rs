@@ -10,14 +10,14 @@ use tacho::{
     plan::{Plan, Resolved, registry::Registry},
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
-    run::{RunOptions, RunReport, execute},
+    run::{RunOptions, RunReport, execute, prepare},
 };
 
 use super::{
     args::{Cli, RunArgs},
     ceilings, cells, dry_run,
     exit::{self, Failure},
-    interrupt, layers, progress,
+    interrupt, layers, progress, workload,
 };
 
 /// Runs a plan, or shows it.
@@ -30,12 +30,18 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         }
         Some(dir) => resume(dir, args, matches)?,
         None => {
-            let resolved = layers::plan(args, matches)?;
+            let mut resolved = layers::plan(args, matches)?;
             if args.dry_run == Some(true) {
                 dry_run::print(&resolved, args.json == Some(true), &mut io::stdout().lock())?;
                 return Ok(ExitCode::SUCCESS);
             }
             resolved.check_models()?;
+            resolved.notes.extend(prepare(
+                &mut resolved.plan,
+                &workload::folder(),
+                args.dataset.patience()?,
+                &mut workload::tell(args.quiet == Some(true)),
+            )?);
             let dir = create(&resolved, args)?;
             for note in resolved.notes.iter().filter(|_| args.quiet != Some(true)) {
                 eprintln!("note: {note}");

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::Value as Json;
 
 use super::{
+    dataset::DatasetDraft,
     origin::{Origin, Sourced},
     point::TraceMode,
 };
@@ -181,6 +182,8 @@ pub struct Draft {
     pub max_in_flight: Option<Sourced<u32>>,
     /// What requests are judged by.
     pub slo: Option<Sourced<Slo>>,
+    /// Where prompts come from.
+    pub dataset: DatasetDraft,
     /// Whether axes advance together.
     pub zip: Option<Sourced<bool>>,
     /// How tokens are chosen.
@@ -212,6 +215,7 @@ impl Draft {
             arrivals: self.arrivals.or(weaker.arrivals),
             max_in_flight: self.max_in_flight.or(weaker.max_in_flight),
             slo: self.slo.or(weaker.slo),
+            dataset: self.dataset.over(weaker.dataset),
             zip: self.zip.or(weaker.zip),
             sampling: SamplingDraft {
                 temperature: self.sampling.temperature.or(weaker.sampling.temperature),

@@ -3,6 +3,7 @@
 //! A plan file ([`read()`]), the environment and flags each give a [`Draft`]; the stronger lies over the weaker
 //! ([`Draft::over`]), and [`resolve()`] makes the [`Plan`] of it, with the origin of every value.
 
+mod dataset;
 mod draft;
 mod expand;
 mod origin;
@@ -16,9 +17,10 @@ mod toml_tree;
 pub mod values;
 mod work;
 
+pub use dataset::DatasetDraft;
 pub use draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values};
 pub use origin::{Origin, Place, PlanError, Source, Sourced};
-pub use point::{CellPlan, EngineSpec, OPEN_SEQS, Plan, Point, PointWorkload, TraceMode, TrialPolicy};
+pub use point::{CellPlan, EngineSpec, OPEN_SEQS, Plan, Point, PointData, PointWorkload, TraceMode, TrialPolicy};
 pub use read::{check_name, read};
 pub use resolve::{Provenance, Resolved, check_overlaps, resolve};
 pub use shipped::{ShippedPlan, shipped};

@@ -8,7 +8,7 @@ use crate::{
     engine::{LoadConfig, Options, Sampling},
     measure::DeviceClockMode,
     metrics::service::Slo,
-    workload::LengthDist,
+    workload::{LengthDist, dataset::DatasetSpec, saved::SavedRef},
 };
 
 /// An engine and its own options.
@@ -33,6 +33,65 @@ pub struct PointWorkload {
     pub sampling: Sampling,
     /// The seed.
     pub seed: u64,
+    /// Where prompts come from when they are not random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<PointData>,
+}
+
+/// A point's dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointData {
+    /// As the plan names it.
+    pub spec: DatasetSpec,
+    /// The requests made of it, once they are; see [`crate::run::prepare`].
+    pub saved: Option<SavedRef>,
+    /// The longest of them, prompt and output together, in tokens; 0 until they are made.
+    pub longest: u32,
+    /// The largest id of their prompts.
+    pub max_id: u32,
+}
+
+impl PointWorkload {
+    /// The longest request, prompt and output together, in tokens.
+    pub fn longest(&self) -> u32 {
+        let bound = self.input.max().saturating_add(self.output.max());
+        match &self.data {
+            Some(data) if self.output.is_data() && data.longest > 0 => data.longest,
+            _ => bound,
+        }
+    }
+
+    /// Prompt lengths as tables name them: a number, a distribution, or the dataset with shortest, longest and mean.
+    pub fn input_text(&self) -> String {
+        self.named(self.input)
+    }
+
+    /// Output lengths, likewise.
+    pub fn output_text(&self) -> String {
+        self.named(self.output)
+    }
+
+    fn named(&self, lengths: LengthDist) -> String {
+        match (&self.data, lengths) {
+            (Some(data), LengthDist::Data(None)) => data.spec.kind.as_str().to_owned(),
+            (Some(data), LengthDist::Data(Some(own))) => {
+                format!("{}({},{},{:.1})", data.spec.kind.as_str(), own.lo, own.hi, own.mean)
+            }
+            (_, lengths) => lengths.to_string(),
+        }
+    }
+
+    /// Why a model with so many ids cannot take the prompts.
+    pub fn outside_of(&self, vocab_size: u32) -> Option<String> {
+        let data = self.data.as_ref().filter(|data| data.max_id >= vocab_size)?;
+        Some(format!(
+            "{} has the token id {}, the model's vocabulary ends at {}: it was tokenised for another model; make it again with \
+             this one's tokenizer",
+            data.spec,
+            data.max_id,
+            vocab_size.saturating_sub(1)
+        ))
+    }
 }
 
 /// One engine configuration × one workload × one load mode.
@@ -175,7 +234,7 @@ impl Plan {
                 Load::Closed { concurrency } => *concurrency,
                 Load::Open { max_in_flight, .. } => max_in_flight.unwrap_or(OPEN_SEQS),
             });
-            let longest = point.workload.input.max().saturating_add(point.workload.output.max());
+            let longest = point.workload.longest();
             let same = |cell: &&mut CellPlan| {
                 cell.load.engine == point.engine.id
                     && cell.load.options == point.engine.options

@@ -14,8 +14,20 @@ use super::{
 };
 use crate::{metrics::service::SloError, workload::arrivals::ArrivalError};
 
-const TOP: [&str; 11] =
-    ["name", "seed", "engine", "model", "workload", "axes", "slo", "trials", "trace", "telemetry", "deadlines"];
+const TOP: [&str; 12] = [
+    "name",
+    "seed",
+    "engine",
+    "model",
+    "workload",
+    "dataset",
+    "axes",
+    "slo",
+    "trials",
+    "trace",
+    "telemetry",
+    "deadlines",
+];
 const TRIALS: [&str; 9] = [
     "target",
     "min_trials",
@@ -44,6 +56,7 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "engine" => engines(value, &mut draft)?,
             "model" => draft.models = models(value)?,
             "workload" => workload(value, &mut draft)?,
+            "dataset" => draft.dataset = super::dataset::read(value)?,
             "axes" => axes(value, registry, &mut draft)?,
             "trials" => draft.trials = trials(value)?,
             "trace" => draft.trace = Some(trace(value)?),

@@ -8,7 +8,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
+    EngineSpec, Plan, PlanError, Point, PointData, PointWorkload, TraceMode, TrialPolicy,
+    dataset::DatasetDraft,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
     expand::{combinations, point_count},
     origin::{Origin, Sourced, suggest},
@@ -23,6 +24,7 @@ use crate::{
     workload::{
         LengthDist,
         arrivals::{ArrivalError, ArrivalSpec, Process, read_trace},
+        dataset::DatasetSpec,
     },
 };
 
@@ -125,6 +127,10 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let engines = engines(&draft, registry)?;
     let settings = used_settings(&draft, registry, &engines, &mut notes)?;
     settings.iter().try_for_each(check_values)?;
+    let dataset = draft.dataset.resolve()?;
+    if dataset.is_some() {
+        DatasetDraft::refuse_lengths(&settings)?;
+    }
     let mut told = Told::default();
     let name = told.tell("name", draft.name, "run".to_owned(), Clone::clone);
     for engine in &draft.engines {
@@ -139,7 +145,10 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
         let name = format!("{}{}", if many { "axes." } else { "" }, setting.parameter.name());
         told.push(&name, setting.values.texts().join(", "), &setting.at);
     }
-    told.workload_defaults(&settings, draft.arrivals.is_some());
+    for (name, value, from) in draft.dataset.said() {
+        told.push(&name, value, from);
+    }
+    told.workload_defaults(&settings, draft.arrivals.is_some(), dataset.as_ref());
     let zip = told.tell("axes.mode", draft.zip, false, |zip| if *zip { "zip" } else { "cross" }.to_owned());
     let open = open(draft.arrivals, draft.max_in_flight, &settings, &mut told)?;
     let slo = draft.slo.map(|slo| {
@@ -147,6 +156,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
         slo.value
     });
     let sampling = sampling(draft.sampling, seed, &mut told)?;
+    let shared = Shared { open: open.as_ref(), dataset: dataset.as_ref(), sampling, seed };
     let trials = trials(draft.trials, &mut told)?;
     let trace = told.tell("trace", draft.trace, TraceMode::Off, |mode| mode.as_str().to_owned());
     let text = |time: &Duration| duration_text(*time);
@@ -175,7 +185,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             for chosen in combinations(&own, zip) {
                 let number = points.len() as u32;
                 let engine = EngineSpec { id: id.clone(), options: BTreeMap::new() };
-                let mut point = point(number, engine, model.clone(), &chosen, open.as_ref(), sampling, seed)?;
+                let mut point = point(number, engine, model.clone(), &chosen, &shared)?;
                 if let (true, Some(model)) = (models.len() > 1, model) {
                     point.axes.insert(0, ("model".to_owned(), model_name(model, &models)));
                 }
@@ -300,17 +310,33 @@ fn check_values(setting: &Setting) -> Result<(), PlanError> {
     }
 }
 
+/// Prompt and output lengths where nobody says them.
+fn default_lengths(dataset: Option<&DatasetSpec>) -> (LengthDist, LengthDist) {
+    match dataset {
+        None => (DEFAULT_INPUT, DEFAULT_OUTPUT),
+        Some(dataset) if dataset.kind.has_outputs() => (LengthDist::Data(None), LengthDist::Data(None)),
+        Some(_) => (LengthDist::Data(None), DEFAULT_OUTPUT),
+    }
+}
+
+/// What all points of a plan share.
+struct Shared<'a> {
+    open: Option<&'a Open>,
+    dataset: Option<&'a DatasetSpec>,
+    sampling: Sampling,
+    seed: u64,
+}
+
 /// One point from the values chosen for it.
 fn point(
     number: u32,
     mut engine: EngineSpec,
     model: Option<PathBuf>,
     chosen: &[(&Setting, usize)],
-    open: Option<&Open>,
-    sampling: Sampling,
-    seed: u64,
+    shared: &Shared<'_>,
 ) -> Result<Point, PlanError> {
-    let (mut input, mut output) = (DEFAULT_INPUT, DEFAULT_OUTPUT);
+    let &Shared { open, dataset, sampling, seed } = shared;
+    let (mut input, mut output) = default_lengths(dataset);
     let (mut batch, mut concurrency, mut rate, mut requests) = (None, None, None, None);
     let mut axes = Vec::new();
     for &(setting, index) in chosen {
@@ -334,12 +360,13 @@ fn point(
             axes.push((setting.parameter.name(), setting.values.texts().swap_remove(index)));
         }
     }
+    let data = dataset.map(|spec| PointData { spec: spec.clone(), saved: None, longest: 0, max_id: 0 });
     if let Some(open) = open {
         let arrivals = ArrivalSpec { process: open.process.value.clone(), rate };
         let requests = requests.unwrap_or(DEFAULT_OPEN_REQUESTS);
         open.check(&arrivals, requests)?;
         let load = Load::Open { arrivals, max_in_flight: open.max_in_flight };
-        let workload = PointWorkload { requests, input, output, sampling, seed };
+        let workload = PointWorkload { requests, input, output, sampling, seed, data };
         return Ok(Point { number, engine, model, load, workload, axes });
     }
     let (load, requests) = match (batch, concurrency) {
@@ -358,7 +385,7 @@ fn point(
             (Load::Offline { batch: requests }, requests)
         }
     };
-    let workload = PointWorkload { requests, input, output, sampling, seed };
+    let workload = PointWorkload { requests, input, output, sampling, seed, data };
     Ok(Point { number, engine, model, load, workload, axes })
 }
 
@@ -505,7 +532,7 @@ impl Told {
     }
 
     /// The workload values that follow from what was said, in words where they differ from point to point.
-    fn workload_defaults(&mut self, settings: &[Setting], arrivals: bool) {
+    fn workload_defaults(&mut self, settings: &[Setting], arrivals: bool, dataset: Option<&DatasetSpec>) {
         let has = |parameter: Parameter| settings.iter().any(|setting| setting.parameter == parameter);
         let mut default = |name: &str, value: &str, how| self.push(name, value.to_owned(), &Origin::Default(how));
         let closed = has(Parameter::Concurrency);
@@ -521,10 +548,12 @@ impl Told {
             (false, false) => default("requests", &DEFAULT_REQUESTS.to_string(), "default: all in one call"),
         }
         if !has(Parameter::Length) {
-            for (parameter, length) in [(Parameter::Input, DEFAULT_INPUT), (Parameter::Output, DEFAULT_OUTPUT)] {
+            let (input, output) = default_lengths(dataset);
+            for (parameter, length) in [(Parameter::Input, input), (Parameter::Output, output)] {
                 let name = parameter.name();
                 if !has(parameter) {
-                    default(&name, &length.to_string(), "default");
+                    let how = if length.is_data() { "default: the dataset's own" } else { "default" };
+                    default(&name, &length.to_string(), how);
                 }
             }
         }

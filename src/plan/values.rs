@@ -111,6 +111,13 @@ pub fn length(text: &str) -> Result<LengthDist, ValueError> {
     if is_negative(text) {
         return Err(ValueError::new(format!("expected a length of at least 1 token, found {text}"), "use 1 or more"));
     }
+    if text.starts_with("data") {
+        let problem = format!("expected lengths in tokens, found '{text}'");
+        return Err(ValueError::new(
+            problem,
+            "a dataset's own lengths are taken when no others are given: leave it out",
+        ));
+    }
     text.parse().map_err(|error: crate::workload::LengthError| ValueError {
         problem: error.to_string(),
         help: text.contains("..").then(|| format!("lo..hi is one uniform distribution; for an axis, {STEP_HELP}")),

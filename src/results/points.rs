@@ -172,11 +172,18 @@ pub(super) fn identity<R: 'static>(record: fn(&R) -> &PointRecord) -> Vec<CellCo
         required("requests", Kind::U32, "requests", "requests of a trial", move |r: &R| {
             record(r).point.workload.requests
         }),
-        text("input", "prompt lengths in tokens: a number or a distribution", |p| {
-            Some(p.point.workload.input.to_string())
+        text("input", "prompt lengths in tokens: a number, a distribution, or a dataset(shortest,longest,mean)", |p| {
+            Some(p.point.workload.input_text())
         }),
-        text("output", "output lengths in tokens: a number or a distribution", |p| {
-            Some(p.point.workload.output.to_string())
+        text("output", "output lengths in tokens, likewise", |p| Some(p.point.workload.output_text())),
+        text("dataset", "the dataset that prompts come from, with its path; null for random prompts", |p| {
+            p.point.workload.data.as_ref().map(|data| data.spec.to_string())
+        }),
+        text("dataset_digest", "hash of the dataset's requests, as `tacho workload show` prints it", |p| {
+            p.point.workload.data.as_ref()?.saved.as_ref().map(|saved| saved.digest.clone())
+        }),
+        text("dataset_order", "which of them a trial takes: `shuffle`, `sample` or `file`", |p| {
+            p.point.workload.data.as_ref().map(|data| data.spec.order.as_str().to_owned())
         }),
     ]
 }

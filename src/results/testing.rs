@@ -91,6 +91,7 @@ pub(crate) fn point(number: u32, engine: &str, axes: &[(&str, &str)]) -> PointRe
                 output: LengthDist::Fixed(64),
                 sampling: Sampling::default(),
                 seed: 1,
+                data: None,
             },
             axes: axes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         },

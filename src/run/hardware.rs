@@ -212,6 +212,7 @@ mod tests {
                 seed: 1,
                 stream: 1,
                 ids: vec![IdRange { start: 0, end: 100 }],
+                saved: None,
             },
         }
     }

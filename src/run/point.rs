@@ -16,7 +16,7 @@ use crate::{
         parent::{Cell, CellError},
         protocol::{Load, Method, TrialKind, TrialSpec},
     },
-    engine::{EngineInfo, ErrorKind, IdRange},
+    engine::{EngineError, EngineInfo, ErrorKind, IdRange},
     measure::telemetry::{Mark, marks},
     metrics::{
         self,
@@ -122,7 +122,12 @@ impl Bench<'_> {
     /// the engine: every engine gets the same ids, and no two trials do.
     pub fn workload(&self, point: &Point, kind: TrialKind, method: Method, ordinal: u32) -> WorkloadSpec {
         let work = &point.workload;
-        let what = json!([work, point.load, kind, method, ordinal]).to_string();
+        let what = match &work.data {
+            None => json!([work, point.load, kind, method, ordinal]),
+            // Neither the file's place nor what a model's tokenizer makes of it changes which requests come when.
+            Some(_) => json!([work.requests, work.seed, point.load, kind, method, ordinal]),
+        }
+        .to_string();
         let hash = blake3::hash(what.as_bytes());
         let stream = hash.as_bytes().iter().take(8).fold(0, |word: u64, byte| word << 8 | u64::from(*byte));
         WorkloadSpec {
@@ -133,6 +138,7 @@ impl Bench<'_> {
             seed: work.seed,
             stream,
             ids: self.ids.clone(),
+            saved: work.data.as_ref().and_then(|data| data.saved.clone()),
         }
     }
 
@@ -217,6 +223,9 @@ impl Bench<'_> {
     }
 
     fn trials(&self, hands: &mut Hands<'_>, record: &mut PointRecord) -> Result<(), Ended> {
+        if let Some(why) = record.point.workload.outside_of(self.info.model.vocab_size) {
+            return Err(CellError::Engine(EngineError::bad_request(why)).into());
+        }
         let policy = &self.plan.trials;
         let method = record.point.load.method();
         let mut steady = metrics::warmup::Steady::new();

@@ -139,8 +139,8 @@ fn subtitle(records: &[&PointRecord]) -> String {
             })
         }),
         shared(&|r| Some(format!("{} requests", r.point.workload.requests))),
-        shared(&|r| Some(format!("{} tokens in", r.point.workload.input))),
-        shared(&|r| Some(format!("{} out", r.point.workload.output))),
+        shared(&|r| Some(format!("{} tokens in", r.point.workload.input_text()))),
+        shared(&|r| Some(format!("{} out", r.point.workload.output_text()))),
         shared(&|r| engine(r).map(|e| e.device)),
     ];
     shorten(&parts.into_iter().flatten().map(|part| one_line(&part)).collect::<Vec<_>>().join(" · "), 130)

@@ -28,6 +28,7 @@ fn plan(trace: TraceMode) -> Plan {
             output: LengthDist::Fixed(128),
             sampling: Sampling::default(),
             seed: 1,
+            data: None,
         },
         axes: vec![("batch".to_owned(), batch.to_string())],
     };
