@@ -83,6 +83,7 @@ fn harness_ns(engine: &mut sim::Sim, concurrency: u32, output: u32, stream: u64)
             seed: 1,
             stream,
             ids: engine.info().model.ordinary_ids.clone(),
+            saved: None,
         },
     };
     match run_trial(engine, &spec, &mut Drop) {

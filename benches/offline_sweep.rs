@@ -17,7 +17,7 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use tacho::{
     cell::{
         parent::{Cell, TableSink},
-        protocol::{Load, Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec},
+        protocol::{RequestRow, StepRow, TokenRow, TrialKind, TrialSpec},
     },
     engine::{EngineInfo, sim},
     plan::{
@@ -137,11 +137,8 @@ fn spec(point: &Point, info: &EngineInfo, number: u32) -> TrialSpec {
     TrialSpec {
         trial: number,
         kind: TrialKind::Timed,
-        method: match point.load {
-            Load::Offline { .. } => Method::Generate,
-            Load::Closed { .. } => Method::Steps,
-        },
-        load: point.load,
+        method: point.load.method(),
+        load: point.load.clone(),
         device_clock: Default::default(),
         workload: WorkloadSpec {
             requests: workload.requests,
@@ -151,6 +148,7 @@ fn spec(point: &Point, info: &EngineInfo, number: u32) -> TrialSpec {
             seed: workload.seed,
             stream: u64::from(number),
             ids: info.model.ordinary_ids.clone(),
+            saved: None,
         },
     }
 }

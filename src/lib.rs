@@ -10,6 +10,8 @@ pub mod agreement;
 pub mod cache;
 #[cfg(feature = "harness")]
 pub mod calibration;
+#[cfg(feature = "harness")]
+pub mod capacity;
 pub mod cell;
 pub mod comparison;
 #[cfg(feature = "harness")]

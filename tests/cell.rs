@@ -44,6 +44,7 @@ fn spec(requests: u32, output: u32) -> TrialSpec {
             seed: 3,
             stream: 0,
             ids: vec![IdRange { start: 4, end: 32_000 }],
+            saved: None,
         },
     }
 }

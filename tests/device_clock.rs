@@ -53,6 +53,7 @@ fn spec(method: Method, device_clock: DeviceClockMode) -> TrialSpec {
             seed: 3,
             stream: 0,
             ids: vec![IdRange { start: 4, end: 32_000 }],
+            saved: None,
         },
     }
 }

@@ -247,7 +247,7 @@ fn shapes_that_cannot_be_made_say_why() {
         (vec!["shape", "opt-125m", text(&out), "--format", "gguf"], "llama.cpp runs no OPT"),
         (vec!["shape", "llama-3-8b", text(&out), "--format", "gguf", "--weights", "none"], "holds weights"),
         (vec!["shape", "llama-3-8b", text(&out), "--dtype", "f16"], "add --weights random"),
-        (vec!["fetch", "../../etc"], "expected a model's name"),
+        (vec!["fetch", "../../etc"], "expected the name of a repository"),
         (vec!["fetch", "a/b", "--revision", "x/../y"], "expected a branch"),
     ] {
         let (code, message) = refused(&args);

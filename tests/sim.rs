@@ -56,6 +56,7 @@ fn spec(method: Method, load: Load, requests: u32, input: &str, output: &str) ->
             seed: 3,
             stream: 0,
             ids: vec![IdRange { start: 4, end: 32_000 }],
+            saved: None,
         },
     }
 }

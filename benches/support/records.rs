@@ -78,6 +78,7 @@ impl Iterator for Stream {
         }
         let requests = wave.enumerate().map(|(place, request)| RequestRow {
             scheduled_ns,
+            released_ns: u64::MAX,
             submitted_ns: scheduled_ns,
             first_ns: first_ns + place as u64 * 90,
             last_ns: last_ns[place],
@@ -112,6 +113,7 @@ pub fn summary(requests: u32, output_tokens: u64) -> TrialSummary {
         device: Default::default(),
         evidence: Default::default(),
         stats: BTreeMap::new(),
+        schedule: None,
     }
 }
 
@@ -128,6 +130,7 @@ pub fn point() -> PointRecord {
                 output: LengthDist::Fixed(16),
                 sampling: Sampling::default(),
                 seed: 1,
+                data: None,
             },
             axes: Vec::new(),
         },

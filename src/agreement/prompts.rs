@@ -89,6 +89,7 @@ impl Prompts {
             seed,
             stream: 0,
             ids: ordinary.to_vec(),
+            saved: None,
         };
         let workload = Workload::new(spec).map_err(|error| format!("prompts cannot be drawn: {error}"))?;
         let batch = workload.batch(0..workload.len());

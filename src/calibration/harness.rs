@@ -78,6 +78,7 @@ fn outside_engine_ns(engine: &mut Sim, output: u32, stream: u64) -> Result<f64, 
             seed: 1,
             stream,
             ids: engine.info().model.ordinary_ids.clone(),
+            saved: None,
         },
     };
     let summary =

@@ -90,6 +90,7 @@ impl SimCell {
                 seed: 1,
                 stream,
                 ids: self.ids.clone(),
+                saved: None,
             },
         };
         let mut sink = Sink(Aggregate::default());

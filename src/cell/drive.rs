@@ -5,18 +5,19 @@
 //! measured and stored as `harness_ns`. The device's clock is read outside both stamps; between steps it only gets a mark.
 //! Records are kept in memory and handed to the sink after the second stamp; only a trial with more records than [`KEEP_TOKENS`]
 //! passes some on while it runs, and says so in its summary.
-use std::collections::hash_map::Entry;
+use std::{collections::hash_map::Entry, thread::Thread};
 
 use rustc_hash::FxHashMap;
 
 use super::{
     evidence::{Asked, Evidence},
+    open::{Feed, FidelityLimits, Releaser, Saturation, ScheduleFidelity, Watch},
     protocol::{Load, Method, NONE, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary},
 };
 use crate::{
     engine::{Broken, Engine, EngineError, EventBuf, FinishReason, RequestId, Stats, StepRecord, TokenId, ids_digest},
     measure::{DeviceClockMode, DeviceClockSource, DeviceTime, TrialClock, monotonic_ns, process_cpu_ns},
-    workload::{Workload, mix},
+    workload::{Workload, arrivals::Schedule, mix},
 };
 
 /// Where a trial's records go.
@@ -50,6 +51,8 @@ const KEEP_STEPS: usize = 1 << 16;
 const PROGRESS_NS: u64 = 250_000_000;
 /// The longest that `poll` may block: how soon a trial notices anything else.
 const POLL_NS: u64 = 100_000_000;
+/// Between the moment that a schedule is set off and its begin: the releasing thread has woken by then.
+const LEAD_NS: u64 = 1_000_000;
 
 /// Why a trial gave no summary.
 #[derive(Debug, thiserror::Error)]
@@ -92,11 +95,15 @@ pub fn run_clocked_trial(
     let stats_before = engine.stats();
     let mut recorder = Recorder::new(sink, &workload);
     let clock = Clock { source: clock, mode: spec.device_clock };
-    let span = match (spec.method, spec.load) {
-        (Method::Generate, Load::Offline { batch }) => generate(engine, &workload, batch, clock, &mut recorder)?,
-        (Method::Steps, load) => step_loop(engine, &workload, load, clock, &mut recorder)?,
-        (Method::Generate, Load::Closed { .. }) => {
-            let message = "a closed loop needs submit and poll: the generate call takes all its requests at once";
+    let (span, schedule) = match (spec.method, &spec.load) {
+        (Method::Generate, Load::Offline { batch }) => {
+            (generate(engine, &workload, *batch, clock, &mut recorder)?, None)
+        }
+        (Method::Steps, load @ Load::Open { .. }) => open_loop(engine, &workload, load, clock, &mut recorder)?,
+        (Method::Steps, load) => step_loop(engine, &workload, load, None, clock, &mut recorder)?,
+        (Method::Generate, Load::Closed { .. } | Load::Open { .. }) => {
+            let message =
+                "a closed loop or an open load needs submit and poll: the generate call takes all its requests at once";
             return Err(EngineError::unsupported(message).into());
         }
     };
@@ -106,7 +113,8 @@ pub fn run_clocked_trial(
     recorder.flush()?;
     let (expect_in, expect_out) = workload.totals();
     let counted = (recorder.requests_done, recorder.input_tokens, recorder.output_tokens);
-    if counted != (workload.len(), expect_in, expect_out) {
+    let cut = schedule.as_ref().is_some_and(|schedule| schedule.saturation.is_some());
+    if !cut && counted != (workload.len(), expect_in, expect_out) {
         let message = format!(
             "the trial asked for {} requests, {expect_in} tokens in and {expect_out} out; the engine did {}, {} and {}",
             workload.len(),
@@ -136,6 +144,7 @@ pub fn run_clocked_trial(
             given_digest: consumed_digest.map(|_| given_digest(&workload)),
             consumed_digest,
         },
+        schedule,
     })
 }
 
@@ -250,6 +259,7 @@ fn generate(
             check_ids(request.id, ids, vocab_size)?;
             recorder.request(RequestRow {
                 scheduled_ns: called_ns,
+                released_ns: NONE,
                 submitted_ns: called_ns,
                 first_ns: NONE,
                 last_ns: NONE,
@@ -275,37 +285,97 @@ struct InFlight {
     input: Option<u32>,
 }
 
+/// An open load's schedule and who releases it: nobody in virtual time.
+struct Open<'a> {
+    schedule: &'a Schedule,
+    releaser: Option<(&'a Releaser, &'a Thread)>,
+    max_in_flight: u32,
+    watch: Option<Watch>,
+}
+
+/// Ends the releasing thread however the trial ends.
+struct StopOnDrop<'a>(&'a Releaser, &'a Thread);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop(self.1);
+    }
+}
+
+type Looped = (Span, Option<ScheduleFidelity>);
+
+fn open_loop(
+    engine: &mut dyn Engine,
+    workload: &Workload,
+    load: &Load,
+    clock: Clock<'_>,
+    recorder: &mut Recorder<'_>,
+) -> Result<Looped, DriveError> {
+    let Load::Open { arrivals, max_in_flight } = load else {
+        return Err(EngineError::unsupported("an open loop was asked for without arrivals").into());
+    };
+    let (requests, spec) = (workload.len(), workload.spec());
+    let schedule = Schedule::new(arrivals, requests, spec.seed, spec.stream)
+        .map_err(|error| EngineError::bad_request(error.to_string()))?;
+    let max_in_flight = max_in_flight.unwrap_or(u32::MAX);
+    let watch = arrivals.is_stationary().then(|| Watch::new(requests, arrivals.gap_variation()));
+    let open = Open { schedule: &schedule, releaser: None, max_in_flight, watch };
+    if engine.info().virtual_time {
+        return step_loop(engine, workload, load, Some(open), clock, recorder);
+    }
+    let releaser = Releaser::new(requests as usize);
+    let driver = std::thread::current();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| releaser.run(&schedule, &driver)).thread().clone();
+        let _stop = StopOnDrop(&releaser, &thread);
+        let open = Open { releaser: Some((&releaser, &thread)), ..open };
+        step_loop(engine, workload, load, Some(open), clock, recorder)
+    })
+}
+
 fn step_loop(
     engine: &mut dyn Engine,
     workload: &Workload,
-    load: Load,
+    load: &Load,
+    mut open: Option<Open<'_>>,
     clock: Clock<'_>,
     recorder: &mut Recorder<'_>,
-) -> Result<Span, DriveError> {
+) -> Result<Looped, DriveError> {
     let vocab_size = engine.info().model.vocab_size;
     let total = workload.len();
     let limit = match load {
-        Load::Offline { batch } => batch,
-        Load::Closed { concurrency } => concurrency,
+        Load::Offline { batch } => *batch,
+        Load::Closed { concurrency } => *concurrency,
+        Load::Open { .. } => total,
     }
     .clamp(1, total);
     let mut prompt = Vec::with_capacity(workload.spec().input.max().min(1 << 20) as usize);
     let mut out = EventBuf::default();
     let mut live: FxHashMap<u32, InFlight> = FxHashMap::default();
     let mut submitted_ns = vec![0_u64; total as usize];
+    let mut ended = vec![false; total as usize];
     let (mut submitted, mut done) = (0_u32, 0_u32);
+    let mut saturated = None;
 
     let mut clock = clock.start(recorder.steps.capacity());
     let mut ledger = Ledger::start();
     let mut progress_ns = ledger.start_ns + PROGRESS_NS;
-    let start_ns = engine.now_ns();
+    let lead_ns = open.as_ref().and_then(|open| open.releaser).map_or(0, |_| LEAD_NS);
+    let start_ns = engine.now_ns() + lead_ns;
+    let feed = open.as_ref().map(|open| {
+        if let Some((releaser, thread)) = open.releaser {
+            releaser.start(start_ns, thread);
+        }
+        Feed::new(open.schedule, open.releaser.map(|(releaser, _)| releaser), start_ns, open.max_in_flight)
+    });
     let mut end_ns = start_ns;
     let mut wave_ns = start_ns;
     while done < total {
         // Offline hands over the next batch when the last one is done; closed refills at once.
-        let room = match load {
-            Load::Offline { .. } if submitted > done => 0,
-            Load::Offline { .. } | Load::Closed { .. } => limit - (submitted - done),
+        let room = match (load, &feed) {
+            (_, Some(feed)) => feed.room(submitted, done, engine.now_ns()),
+            (Load::Offline { .. }, _) if submitted > done => 0,
+            _ => limit - (submitted - done),
         };
         if room > 0 && submitted < total {
             // All requests handed over together were due together.
@@ -313,11 +383,26 @@ fn step_loop(
         }
         for _ in 0..room.min(total - submitted) {
             let request = workload.request(submitted, &mut prompt);
+            if feed.is_some() {
+                wave_ns = engine.now_ns();
+            }
             ledger.call(|| engine.submit(request))?;
             submitted_ns[submitted as usize] = wave_ns;
             submitted += 1;
         }
-        let deadline_ns = engine.now_ns() + POLL_NS;
+        let mut deadline_ns = engine.now_ns() + POLL_NS;
+        if let Some(feed) = &feed {
+            if let Some(watch) = open.as_mut().and_then(|open| open.watch.as_mut()) {
+                saturated = watch.arrivals(feed.released(engine.now_ns()), done);
+                if saturated.is_some() {
+                    break;
+                }
+            }
+            if feed.wait_idle(submitted, done) {
+                continue;
+            }
+            deadline_ns = feed.poll_until(submitted, done, deadline_ns);
+        }
         ledger.call(|| engine.poll(deadline_ns, &mut out))?;
         let mark = if out.steps.is_empty() { None } else { clock.mark() };
         for event in &out.events {
@@ -372,7 +457,8 @@ fn step_loop(
                 let (input, output) = workload.lengths(id.0);
                 Ended { id, input: state.input, output: state.produced }.check(input, output, finish)?;
                 recorder.request(RequestRow {
-                    scheduled_ns: submitted_ns[id.0 as usize],
+                    scheduled_ns: feed.as_ref().map_or(submitted_ns[id.0 as usize], |feed| feed.scheduled_ns(id.0)),
+                    released_ns: feed.as_ref().map_or(NONE, |feed| feed.released_ns(id.0)),
                     submitted_ns: submitted_ns[id.0 as usize],
                     first_ns: state.first_ns,
                     last_ns: state.last_ns,
@@ -383,6 +469,7 @@ fn step_loop(
                     finish: finish as u32,
                 })?;
                 live.remove(&id.0);
+                ended[id.0 as usize] = true;
                 done += 1;
                 end_ns = end_ns.max(event.time_ns);
             }
@@ -402,7 +489,48 @@ fn step_loop(
     let end_ns = end_ns.max(engine.now_ns());
     let (span, marks_ns) = ledger.end(start_ns, end_ns, clock);
     recorder.settle_marks(&marks_ns);
-    Ok(span)
+    let Some((open, feed)) = open.zip(feed) else { return Ok((span, None)) };
+    let arrived = if saturated.is_some() { feed.released(end_ns).max(submitted) } else { submitted };
+    for request in (0..arrived).filter(|request| !ended[*request as usize]) {
+        recorder.cut(cut_row(
+            request,
+            &feed,
+            &live,
+            submitted_ns.get(request as usize).filter(|_| request < submitted),
+        ));
+    }
+    let times: Vec<(u64, u64)> =
+        (0..submitted).zip(&submitted_ns).map(|(request, taken)| (feed.released_ns(request), *taken)).collect();
+    let mut fidelity = ScheduleFidelity::judge(open.schedule, start_ns, &times, FidelityLimits::default());
+    if let Some(reason) = saturated {
+        // What was cut off must not run on into the next trial.
+        engine.reset()?;
+        fidelity.saturation = Some(Saturation {
+            stopped_ns: end_ns - start_ns,
+            arrived,
+            unfinished: arrived - done,
+            not_released: total - arrived,
+            reason,
+        });
+    }
+    Ok((span, Some(fidelity)))
+}
+
+/// The row of a request that a trial's early end cut off.
+fn cut_row(request: u32, feed: &Feed<'_>, live: &FxHashMap<u32, InFlight>, submitted_ns: Option<&u64>) -> RequestRow {
+    let state = live.get(&request);
+    RequestRow {
+        scheduled_ns: feed.scheduled_ns(request),
+        released_ns: feed.released_ns(request),
+        submitted_ns: submitted_ns.copied().unwrap_or(NONE),
+        first_ns: state.map_or(NONE, |state| state.first_ns),
+        last_ns: NONE,
+        output_hash: state.map_or(0, |state| state.hash),
+        request,
+        input_tokens: state.and_then(|state| state.input).unwrap_or(0),
+        output_tokens: state.map_or(0, |state| state.produced),
+        finish: FinishReason::Cancelled as u32,
+    }
 }
 
 struct Ended {
@@ -504,6 +632,11 @@ impl<'a> Recorder<'a> {
         self.output_digest = self.output_digest.wrapping_add(row.output_hash);
         self.requests.push(row);
         if self.requests.len() >= KEEP_REQUESTS { self.flush_early() } else { Ok(()) }
+    }
+
+    /// A request that did not end: it is in the table, and counts for nothing.
+    fn cut(&mut self, row: RequestRow) {
+        self.requests.push(row);
     }
 
     /// The row keeps the mark's number until [`Self::settle_marks`].

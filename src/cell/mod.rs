@@ -6,6 +6,7 @@
 pub mod contain;
 pub mod drive;
 pub mod evidence;
+pub mod open;
 pub mod parent;
 pub mod protocol;
 mod serve;

@@ -9,10 +9,11 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::open::ScheduleFidelity;
 use crate::{
     engine::{EngineError, EngineInfo, Forced, LoadConfig, Scored, Stats, conformance::Check},
     measure::{DeviceClockMode, DeviceTime},
-    workload::WorkloadSpec,
+    workload::{WorkloadSpec, arrivals::ArrivalSpec},
 };
 
 #[cfg(target_endian = "big")]
@@ -121,7 +122,7 @@ impl Method {
 }
 
 /// How requests meet the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 pub enum Load {
     /// `batch` requests handed over at once; the next batch when all of them are done.
@@ -134,14 +135,21 @@ pub enum Load {
         /// Requests in flight.
         concurrency: u32,
     },
+    /// Requests arrive by themselves, whether or not earlier ones are done.
+    Open {
+        /// When.
+        arrivals: ArrivalSpec,
+        /// The most that the engine is given at once; others wait, and their latency counts. None is no limit.
+        max_in_flight: Option<u32>,
+    },
 }
 
 impl Load {
     /// The door that throughput is timed through: an offline batch by the engine's own call, anything else by its step loop.
-    pub fn method(self) -> Method {
+    pub fn method(&self) -> Method {
         match self {
             Self::Offline { .. } => Method::Generate,
-            Self::Closed { .. } => Method::Steps,
+            Self::Closed { .. } | Self::Open { .. } => Method::Steps,
         }
     }
 }
@@ -199,6 +207,9 @@ pub struct TrialSummary {
     /// What a verdict needs beside the above.
     #[serde(default)]
     pub evidence: super::evidence::Evidence,
+    /// How well an open trial kept its schedule; None in other load modes.
+    #[serde(default)]
+    pub schedule: Option<ScheduleFidelity>,
 }
 
 impl TrialSummary {
@@ -237,11 +248,13 @@ pub struct TokenRow {
 pub struct RequestRow {
     /// When it was due; latency counts from here.
     pub scheduled_ns: u64,
-    /// When it was handed to the engine.
+    /// When it was released to the loop that drives the engine; [`NONE`] but in open load.
+    pub released_ns: u64,
+    /// When it was handed to the engine; [`NONE`] where a trial was cut off before that.
     pub submitted_ns: u64,
     /// When its first token became visible.
     pub first_ns: u64,
-    /// When its last token became visible.
+    /// When its last token became visible; [`NONE`] where a trial was cut off before that.
     pub last_ns: u64,
     /// Hash of its output ids.
     pub output_hash: u64,

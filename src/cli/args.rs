@@ -6,9 +6,14 @@ use clap::{ArgAction, Args, Parser, Subcommand, builder::BoolishValueParser};
 
 use super::{
     agree_args::{self, AgreeArgs},
-    calibrate, certify, compare, doctor, exit,
+    calibrate,
+    capacity::CapacityArgs,
+    certify, compare,
+    dataset_args::{self, DatasetArgs},
+    doctor, exit,
     model_args::{self, ModelAction},
     validity_args::ValidityArgs,
+    workload::WorkloadAction,
 };
 
 const EXAMPLES: &str = "\
@@ -32,7 +37,14 @@ Examples:
   tacho run --engine llama.cpp --model model.gguf --batch '1..32*2' --input 128 --output 64
   tacho run --engine llama.cpp --model model.gguf --engine-option llama.cpp.n_ubatch=128,512
   tacho run --engine sim --concurrency 1,8 --requests 100 --engine-option sim.time=virtual
+  tacho run --engine sim --rate 2..16*2 --arrivals gamma:0.5 --slo ttft=200ms,tpot=50ms
   tacho run --resume runs/20260101-120000-quick      # finishes an interrupted run";
+
+const CAPACITY_EXAMPLES: &str = "\
+Examples:
+  tacho capacity --engine llama.cpp --model model.gguf --slo ttft=500ms,tpot=50ms
+  tacho capacity --engine sim --slo e2e:p90=2s --by concurrency --requests 1000
+  tacho capacity --plan my.toml --arrivals gamma:0.5 --slo mlperf:llama2-70b-server --tolerance 5%";
 
 /// A tachometer for LLM inference engines: hosts them in-process, drives them, times them.
 #[derive(Debug, Parser)]
@@ -47,11 +59,14 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Measure: run every point of a plan
-    #[command(after_help = format!("{RUN_EXAMPLES}\n\n{}", exit::HELP))]
+    #[command(after_help = format!("{}\n\n{RUN_EXAMPLES}\n\n{}", dataset_args::HELP, exit::HELP))]
     Run(Box<RunArgs>),
     /// Compare what engines say: the same model, differences of arithmetic, or another model
     #[command(after_help = agree_args::EXAMPLES)]
     Agree(Box<AgreeArgs>),
+    /// Find the highest request rate or concurrency that meets a service level (--slo)
+    #[command(after_help = format!("{CAPACITY_EXAMPLES}\n\n{}", exit::HELP))]
+    Capacity(Box<CapacityArgs>),
     /// List the plans that ship with Tacho, or print one
     Plans {
         /// The plan to print
@@ -74,6 +89,12 @@ pub enum Command {
         /// What to do with models.
         #[command(subcommand)]
         action: ModelAction,
+    },
+    /// Save the requests of a dataset to a file that is replayed byte for byte, or look at one
+    Workload {
+        /// What to do with workloads.
+        #[command(subcommand)]
+        action: WorkloadAction,
     },
     /// Print a run: its table, small charts, which engine for what, what to doubt; writes nothing
     Show {
@@ -293,6 +314,7 @@ pub struct RunArgs {
     /// Requests a trial; without --batch, handed over at once
     #[arg(
         long,
+        alias = "num-prompts",
         value_name = "VALUES",
         env = "TACHO_REQUESTS",
         hide_env = true,
@@ -310,6 +332,27 @@ pub struct RunArgs {
         help_heading = "Workload"
     )]
     pub concurrency: Option<String>,
+    /// Requests a second (open load): requests come whether or not earlier ones are done
+    #[arg(
+        long,
+        value_name = "VALUES",
+        env = "TACHO_RATE",
+        hide_env = true,
+        allow_hyphen_values = true,
+        help_heading = "Workload"
+    )]
+    pub rate: Option<String>,
+    /// How they arrive: poisson, poisson:total, gamma:SHAPE, constant, burst:N, ramp:linear:RATE, ramp:exponential:RATE or
+    /// trace:FILE [default: poisson]
+    #[arg(long, value_name = "PROCESS", env = "TACHO_ARRIVALS", hide_env = true, help_heading = "Workload")]
+    pub arrivals: Option<String>,
+    /// The most requests in the engine at once in an open load; others wait, and their latency counts
+    #[arg(long, value_name = "N", env = "TACHO_MAX_IN_FLIGHT", hide_env = true, help_heading = "Workload")]
+    pub max_in_flight: Option<u32>,
+    /// Limits to judge requests by: ttft=200ms,tpot=50ms,e2e=5s, at the 99th percentile or another (ttft:p90=200ms), or a preset
+    /// of MLPerf's (mlperf:llama2-70b-server)
+    #[arg(long, value_name = "LIMITS", env = "TACHO_SLO", hide_env = true, help_heading = "Workload")]
+    pub slo: Option<String>,
     /// Take axes pairwise instead of every combination
     #[arg(long, env = "TACHO_ZIP", hide_env = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true, value_name = "BOOL",
@@ -344,6 +387,10 @@ pub struct RunArgs {
     /// Seed of the sampler
     #[arg(long, value_name = "N", env = "TACHO_SAMPLING_SEED", hide_env = true, help_heading = "Workload")]
     pub sampling_seed: Option<u64>,
+
+    /// Where prompts come from.
+    #[command(flatten, next_help_heading = "Dataset")]
+    pub dataset: DatasetArgs,
 
     /// Stop when the 95 % interval of the median throughput is within this of it [default: 2%]
     #[arg(long, value_name = "FRACTION", env = "TACHO_TARGET", hide_env = true, help_heading = "Trials")]

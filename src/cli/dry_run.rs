@@ -85,9 +85,14 @@ fn points(plan: &Plan) -> Table {
         "tokens out/trial",
     ]);
     for point in plan.points.iter().take(SHOWN) {
-        let load = match point.load {
+        let load = match &point.load {
             Load::Offline { batch } => format!("batch {batch}"),
             Load::Closed { concurrency } => format!("concurrency {concurrency}"),
+            Load::Open { arrivals, max_in_flight } => {
+                let rate = arrivals.rate.map(|rate| format!(" at {rate}/s")).unwrap_or_default();
+                let cap = max_in_flight.map(|cap| format!(", at most {cap} in flight")).unwrap_or_default();
+                format!("{}{rate}{cap}", arrivals.process)
+            }
         };
         let work = point.work();
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
@@ -96,8 +101,8 @@ fn points(plan: &Plan) -> Table {
             Cell::new(point.label()),
             Cell::new(load),
             right(grouped(f64::from(point.workload.requests), true)),
-            right(point.workload.input.to_string()),
-            right(point.workload.output.to_string()),
+            right(point.workload.input_text()),
+            right(point.workload.output_text()),
             right(grouped(work.input_tokens, work.exact)),
             right(grouped(work.output_tokens, work.exact)),
         ]);
@@ -141,6 +146,9 @@ fn work(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
 
 /// Thousands apart, `~` before an expectation.
 fn grouped(number: f64, exact: bool) -> String {
+    if number.is_nan() {
+        return "as the data have".to_owned();
+    }
     let digits = format!("{number:.0}");
     let mut text = String::from(if exact { "" } else { "~" });
     for (index, digit) in digits.char_indices() {

@@ -4,25 +4,41 @@ use std::path::Path;
 use clap::{ArgMatches, parser::ValueSource};
 use tacho::fairness::FairnessMode;
 use tacho::plan::{
-    Draft, EnduranceDraft, Origin, Parameter, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced, TraceMode,
-    TrialsDraft, ValidityDraft, Values, check_overlaps,
+    Draft, EnduranceDraft, Origin, Parameter, Plan, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced,
+    TraceMode, TrialsDraft, ValidityDraft, Values, check_overlaps,
     compare::Compare,
     read,
     registry::Registry,
     resolve, scalar, share, shipped,
     values::{self, ValueError},
 };
+use tacho::{metrics::service::SloError, workload::arrivals::ArrivalError};
 
-use super::{agree_args::AgreeArgs, args::RunArgs, exit::Failure, validity_args::ValidityArgs};
+use super::{agree_args::AgreeArgs, args::RunArgs, dataset_args, exit::Failure, validity_args::ValidityArgs};
 
 /// The plan that the arguments, the environment and the plan file make together.
 pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
+    plan_with(args, matches, |_| Ok(()))
+}
+
+/// The same, with something done to the draft before it is resolved.
+pub fn plan_with(
+    args: &RunArgs,
+    matches: &ArgMatches,
+    prepare: impl FnOnce(&mut Draft) -> Result<(), Failure>,
+) -> Result<Resolved, Failure> {
     let registry = Registry::embedded().map_err(|error| Failure::usage(error.to_string()))?;
+    let mut draft = draft(args, matches, &registry)?;
+    prepare(&mut draft)?;
+    Ok(resolve(draft, &registry)?)
+}
+
+fn draft(args: &RunArgs, matches: &ArgMatches, registry: &Registry) -> Result<Draft, Failure> {
     let file = match &args.plan {
-        Some(plan) => read(&open(plan, matches)?, &registry)?,
+        Some(plan) => read(&open(plan, matches)?, registry)?,
         None => Draft::default(),
     };
-    let layer = |source| Layer { matches, source, registry: &registry }.draft(args);
+    let layer = |source| Layer { matches, source, registry }.draft(args);
     let flags = layer(ValueSource::CommandLine)?;
     let environment = layer(ValueSource::EnvVariable)?;
     let mut draft = flags.over(environment.over(file));
@@ -33,7 +49,21 @@ pub fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
             draft.name = Some(Sourced::new(stem, Origin::Default("default: the file's name")));
         }
     }
-    Ok(resolve(draft, &registry)?)
+    Ok(draft)
+}
+
+/// The points that the arguments, the environment and the plan file make together, as far as their requests go; and whether nobody
+/// said how many requests.
+pub fn requests(args: &RunArgs, matches: &ArgMatches) -> Result<(Plan, bool), Failure> {
+    let registry = Registry::embedded().map_err(|error| Failure::usage(error.to_string()))?;
+    let mut draft = draft(args, matches, &registry)?;
+    // Requests do not depend on the engine: any one that takes a model stands for all, or any one where there is no model.
+    let any = if draft.models.is_empty() { "sim" } else { "llama.cpp" };
+    draft.engines = vec![Sourced::new(any.to_owned(), Origin::Default("any"))];
+    draft.settings.retain(|setting| !matches!(setting.parameter, Parameter::Option { .. }));
+    let said = [Parameter::Requests, Parameter::Batch, Parameter::Concurrency];
+    let all = !draft.settings.iter().any(|setting| said.contains(&setting.parameter));
+    Ok((resolve(draft, &registry)?.plan, all))
 }
 
 /// The plan whose engines are compared: what the file, the environment and the flags say of engines and models.
@@ -125,6 +155,12 @@ impl Layer<'_> {
             engines: self.list("engine", &args.engine),
             models: self.list("model", &args.model),
             settings: self.settings(args)?,
+            arrivals: self.parse("arrivals", &args.arrivals, |text| {
+                text.parse().map_err(|error: ArrivalError| error.to_string())
+            })?,
+            max_in_flight: self.take("max_in_flight", &args.max_in_flight),
+            slo: self.parse("slo", &args.slo, |text| text.parse().map_err(|error: SloError| error.to_string()))?,
+            dataset: dataset_args::draft(self.matches, self.source),
             zip: self.take("zip", &args.zip),
             sampling: SamplingDraft {
                 temperature: self.take("temperature", &args.temperature),
@@ -170,6 +206,7 @@ impl Layer<'_> {
             (Parameter::Requests, &args.requests),
             (Parameter::Batch, &args.batch),
             (Parameter::Concurrency, &args.concurrency),
+            (Parameter::Rate, &args.rate),
             (Parameter::Length, &args.length),
             (Parameter::Input, &args.input),
             (Parameter::Output, &args.output),
@@ -181,6 +218,7 @@ impl Layer<'_> {
                 Parameter::Length | Parameter::Input | Parameter::Output => {
                     values::lengths(&said.value).map(Values::Lengths)
                 }
+                Parameter::Rate => values::rates(&said.value).map(Values::Rates),
                 _ => values::counts(&said.value).map(Values::Counts),
             };
             let values = values.map_err(|error| located(&said.at, error))?;

@@ -5,10 +5,12 @@ mod agree_args;
 mod args;
 mod build;
 mod calibrate;
+mod capacity;
 mod ceilings;
 mod cells;
 mod certify;
 mod compare;
+mod dataset_args;
 mod doctor;
 mod dry_run;
 mod exit;
@@ -22,6 +24,7 @@ mod progress;
 mod report;
 mod run;
 mod validity_args;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -39,7 +42,7 @@ fn log() {
 /// Runs the program and says how it ended.
 pub fn main() -> ExitCode {
     log();
-    let matches = Cli::command().get_matches();
+    let matches = workload::shape(Cli::command()).get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -52,6 +55,10 @@ pub fn main() -> ExitCode {
         Command::Agree(args) => match matches.subcommand_matches("agree") {
             Some(matches) => agree::agree(&args, matches),
             None => Err(exit::Failure::usage("the agree command has no arguments")),
+        },
+        Command::Capacity(args) => match matches.subcommand_matches("capacity") {
+            Some(matches) => capacity::capacity(&args, matches),
+            None => Err(exit::Failure::usage("the capacity command has no arguments")),
         },
         Command::Plans { name } => lists::plans(name.as_deref()),
         Command::Engines { action: None, json } => cells::list(json == Some(true)),
@@ -73,6 +80,10 @@ pub fn main() -> ExitCode {
         Command::Baseline { action } => compare::baseline(&action),
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Export(args) => export::export(&args),
+        Command::Workload { action } => match matches.subcommand_matches("workload") {
+            Some(matches) => workload::workload(action, matches),
+            None => Err(exit::Failure::usage("the workload command has no arguments")),
+        },
         Command::Ceilings { kept, json } => ceilings::ceilings(kept, json == Some(true)),
         Command::Schema => lists::schema(),
         Command::Completions { shell } => lists::completions(shell),

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use tacho::{
     cell::parent::CellProgram,
-    model::{self, Dtype, Fetch, FetchNews, ModelError, Shape},
+    model::{self, Dtype, Fetch, FetchNews, ModelError, Shape, Wanted},
     plan::registry::Registry,
 };
 
@@ -52,7 +52,8 @@ fn fetch(args: FetchArgs) -> Result<ExitCode, Failure> {
     let patience = patience.ok_or_else(|| {
         Failure::usage(format!("--patience: expected a time of at least 1s, found '{}'", args.patience))
     })?;
-    let request = Fetch { repo: args.model, revision: args.revision, include: args.include, patience };
+    let request =
+        Fetch { repo: args.model, revision: args.revision, include: args.include, patience, wanted: Wanted::Model };
     let bar = Bar::new(args.quiet.quiet == Some(true));
     let folder = model::fetch(&request, &mut |news| match news {
         FetchNews::File { name, bytes, there } => bar.file(&name, bytes, there),

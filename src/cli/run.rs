@@ -13,7 +13,7 @@ use tacho::{
     plan::{Plan, Resolved, registry::Registry},
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
-    run::{RunOptions, RunReport, execute},
+    run::{RunOptions, RunReport, execute, prepare},
     validity::certify_all,
 };
 
@@ -22,7 +22,7 @@ use super::{
     args::{Cli, RunArgs},
     calibrate, ceilings, cells, dry_run,
     exit::{self, Failure},
-    interrupt, layers, progress,
+    interrupt, layers, progress, workload,
 };
 
 /// Runs a plan, or shows it.
@@ -35,7 +35,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         }
         Some(dir) => resume(dir, args, matches)?,
         None => {
-            let resolved = layers::plan(args, matches)?;
+            let mut resolved = layers::plan(args, matches)?;
             if args.dry_run == Some(true) {
                 dry_run::print(&resolved, args.json == Some(true), &mut io::stdout().lock())?;
                 return Ok(ExitCode::SUCCESS);
@@ -44,6 +44,12 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
             if resolved.plan.agree {
                 tacho::agreement::comparable(&resolved.plan).map_err(Failure::usage)?;
             }
+            resolved.notes.extend(prepare(
+                &mut resolved.plan,
+                &workload::folder(),
+                args.dataset.patience()?,
+                &mut workload::tell(args.quiet == Some(true)),
+            )?);
             let dir = create(&resolved, args)?;
             for note in resolved.notes.iter().filter(|_| args.quiet != Some(true)) {
                 progress::say(&format!("note: {note}"));
@@ -80,7 +86,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(code(&report, invalid > 0 && args.validity.strict == Some(true))))
 }
 
-fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
+pub(super) fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
     let json = |error: serde_json::Error| Failure::new(exit::USAGE, error);
     let plan = &resolved.plan;
     let mut plan_json = serde_json::to_value(plan).map_err(json)?;

@@ -73,6 +73,7 @@ impl Figure {
     pub fn of(&self, figures: &TrialFigures) -> Option<f64> {
         match metric(self.metric)?.value {
             Value::Rate(get) => Some(get(figures)),
+            Value::MaybeRate(get) => get(figures),
             Value::Latency(get) => {
                 let (_, _, statistic) = STATISTICS.iter().find(|(suffix, _, _)| Some(*suffix) == self.statistic)?;
                 statistic(get(figures)?)

@@ -43,12 +43,7 @@ fn check(around: &Surroundings<'_>, plan: &Plan, cell: &CellPlan) -> Check {
     let mut lines: Vec<(u32, f64)> = Vec::new();
     for &number in &cell.points {
         let point = &plan.points[number as usize];
-        let work = &point.workload;
-        let seqs = work.requests.min(match point.load {
-            crate::cell::protocol::Load::Offline { batch } => batch,
-            crate::cell::protocol::Load::Closed { concurrency } => concurrency,
-        });
-        let length = u64::from(work.input.max()) + u64::from(work.output.max());
+        let (seqs, length) = (point.most_at_once(), u64::from(point.longest()));
         lines.push((number, f64::from(seqs) * kv_of_sequence(&model, length)));
     }
     judge(weights, &lines, there, where_)

@@ -81,6 +81,7 @@ pub(super) fn plan(points: u32, requests: u32) -> Plan {
         fairness: Default::default(),
         agree: false,
         endurance: Default::default(),
+        slo: None,
         load_within: Duration::from_secs(1),
         trial_within: Duration::from_secs(1),
         telemetry: None,

@@ -107,6 +107,7 @@ fn workload(engine: &dyn Engine, stream: u64, requests: u32, input: &str, output
         seed: 20_260_101,
         stream,
         ids,
+        saved: None,
     })
     .map_err(|error| error.to_string())
 }

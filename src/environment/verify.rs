@@ -70,6 +70,7 @@ pub fn verify(
                 seed: 0,
                 stream: 0,
                 ids: info.model.ordinary_ids.clone(),
+                saved: None,
             },
         };
         cell.trial(&trial, TRIAL_WITHIN, &mut Ignore)?;

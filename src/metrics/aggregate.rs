@@ -1,7 +1,12 @@
 //! A trial's figures from its records, as they stream by.
-use super::distribution::Distribution;
+use super::{
+    distribution::Distribution,
+    service::Slo,
+    steady::{Life, SteadyFigures},
+};
 use crate::{
     cell::protocol::{Method, NONE, RequestRow, TokenRow, TrialSummary},
+    engine::FinishReason,
     results::TrialFigures,
 };
 
@@ -37,9 +42,20 @@ pub struct Aggregate {
     tpot: Distribution,
     e2e: Distribution,
     scratch: Vec<u64>,
+    windowed: bool,
+    slo: Option<Slo>,
+    lives: Vec<Life>,
+    /// Output tokens of requests that were cut off.
+    cut_tokens: u64,
 }
 
 impl Aggregate {
+    /// Also looks for a steady state, if `windowed`, and judges requests by a service level.
+    #[must_use]
+    pub fn judged(self, windowed: bool, slo: Option<Slo>) -> Self {
+        Self { windowed, slo, ..self }
+    }
+
     /// Adds part of the tokens table.
     pub fn tokens(&mut self, rows: &[TokenRow]) {
         self.scratch.clear();
@@ -57,6 +73,18 @@ impl Aggregate {
     /// Adds part of the requests table.
     pub fn requests(&mut self, rows: &[RequestRow]) {
         for row in rows {
+            if self.windowed || self.slo.is_some() {
+                self.lives.push(Life {
+                    scheduled_ns: row.scheduled_ns,
+                    first_ns: row.first_ns,
+                    last_ns: row.last_ns,
+                    output_tokens: row.output_tokens,
+                });
+            }
+            if row.finish == FinishReason::Cancelled as u32 {
+                self.cut_tokens += u64::from(row.output_tokens);
+                continue;
+            }
             self.requests += 1;
             self.output_tokens += u64::from(row.output_tokens);
             if row.scheduled_ns == NONE || row.first_ns == NONE || row.last_ns == NONE {
@@ -80,7 +108,7 @@ impl Aggregate {
         check("requests", u64::from(summary.requests), self.requests)?;
         check("output tokens of requests", summary.output_tokens, self.output_tokens)?;
         if method == Method::Steps {
-            check("output tokens of steps", summary.output_tokens, self.step_tokens)?;
+            check("output tokens of steps", summary.output_tokens + self.cut_tokens, self.step_tokens)?;
         }
         let seconds = summary.seconds();
         if seconds <= 0.0 {
@@ -100,6 +128,9 @@ impl Aggregate {
         } else {
             None
         };
+        self.lives.sort_by_key(|life| life.scheduled_ns);
+        let service = self.slo.filter(|_| steps).and_then(|slo| slo.judge(&self.lives, seconds));
+        let steady = if self.windowed { SteadyFigures::of(&self.lives) } else { SteadyFigures::default() };
         Ok(TrialFigures {
             request_throughput: f64::from(summary.requests) / seconds,
             input_token_throughput: input / seconds,
@@ -110,6 +141,8 @@ impl Aggregate {
             tpot,
             e2e,
             latency_null_reason,
+            service,
+            steady,
         })
     }
 }
@@ -139,6 +172,7 @@ mod tests {
         let (scheduled, first, last) = times_ms.map_or((NONE, NONE, NONE), |(s, f, l)| (s * MS, f * MS, l * MS));
         RequestRow {
             scheduled_ns: scheduled,
+            released_ns: NONE,
             submitted_ns: scheduled,
             first_ns: first,
             last_ns: last,
@@ -167,6 +201,7 @@ mod tests {
             device: Default::default(),
             evidence: Default::default(),
             stats: Default::default(),
+            schedule: None,
         }
     }
 

@@ -7,6 +7,8 @@ use crate::results::{Quantiles, TrialFigures};
 pub enum Value {
     /// One number a trial.
     Rate(fn(&TrialFigures) -> f64),
+    /// One number a trial, where it has one.
+    MaybeRate(fn(&TrialFigures) -> Option<f64>),
     /// A distribution over the requests or tokens of a trial, in milliseconds.
     Latency(fn(&TrialFigures) -> Option<&Quantiles>),
 }
@@ -61,6 +63,15 @@ pub const METRICS: &[Definition] = &[
         formula: "(prompt tokens + output tokens) / (end − start) of the trial",
         source: "vLLM `total_token_throughput`",
         value: Value::Rate(|figures| figures.total_token_throughput),
+    },
+    Definition {
+        name: "goodput",
+        title: "Goodput",
+        unit: "requests/s",
+        formula: "requests whose ttft, tpot and e2e are each within the limit that the service level sets (a request of one \
+                  token has no tpot to miss; one that was cut off misses) / (end − start) of the trial",
+        source: "Zhong et al., DistServe (OSDI 2024); vLLM `request_goodput`",
+        value: Value::MaybeRate(|figures| Some(figures.service.as_ref()?.goodput)),
     },
     Definition {
         name: "ttft",
@@ -134,6 +145,6 @@ mod tests {
             assert!(!metric.formula.is_empty() && !metric.source.is_empty(), "{}", metric.name);
         }
         assert!(matches!(metric("itl").unwrap().value, Value::Latency(_)));
-        assert!(metric("goodput").is_none());
+        assert!(metric("throughput").is_none());
     }
 }

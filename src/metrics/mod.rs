@@ -7,6 +7,8 @@ mod distribution;
 pub mod document;
 mod interval;
 mod moments;
+pub mod service;
+pub mod steady;
 pub mod stopping;
 pub mod warmup;
 

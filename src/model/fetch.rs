@@ -40,6 +40,32 @@ pub struct Fetch {
     pub include: Vec<String>,
     /// How long to wait for the next byte.
     pub patience: Duration,
+    /// Which kind of repository, and what of it.
+    pub wanted: Wanted,
+}
+
+/// What is fetched of a repository when no patterns say so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// A model's files that engines need.
+    #[default]
+    Model,
+    /// A dataset's data files: one, or the shards of one.
+    Dataset {
+        /// A part of the files' path.
+        subset: Option<String>,
+        /// A part of the files' name.
+        split: Option<String>,
+    },
+}
+
+impl Wanted {
+    fn repo_type(&self) -> RepoType {
+        match self {
+            Self::Model => RepoType::Model,
+            Self::Dataset { .. } => RepoType::Dataset,
+        }
+    }
 }
 
 /// How a fetch goes on.
@@ -71,7 +97,7 @@ enum Message {
 /// [`ModelError::Hub`] when the hub does not give the files or gives other ones, [`ModelError::Unsupported`] for a name
 /// that cannot be one, [`ModelError::Storage`].
 pub fn fetch(request: &Fetch, news: &mut dyn FnMut(FetchNews)) -> Result<PathBuf, ModelError> {
-    check_name(&request.repo, 1, "a model's name, such as org/name")?;
+    check_name(&request.repo, 1, "the name of a repository, such as org/name")?;
     check_name(&request.revision, 8, "a branch, a tag or a commit")?;
     let (sender, messages) = mpsc::channel();
     let own = request.clone();
@@ -141,14 +167,20 @@ impl Hub {
     }
 
     fn fetch(&self, request: &Fetch) -> Result<PathBuf, ModelError> {
-        let at = |revision: &str| Repo::with_revision(request.repo.clone(), RepoType::Model, revision.to_owned());
+        let at =
+            |revision: &str| Repo::with_revision(request.repo.clone(), request.wanted.repo_type(), revision.to_owned());
         let info = self.api.repo(at(&request.revision)).info().map_err(|error| self.explain(&self.label, &error))?;
         if info.sha.len() != 40 || !is_hex(&info.sha) {
             return Err(ModelError::Hub(format!("{}: the hub names no commit", self.label)));
         }
         let names: Vec<String> = info.siblings.into_iter().map(|sibling| sibling.rfilename).collect();
-        let wanted =
-            choose(&names, &request.include).map_err(|why| ModelError::Hub(format!("{}: {why}", self.label)))?;
+        let wanted = match &request.wanted {
+            Wanted::Dataset { subset, split } => {
+                inside(&names).and_then(|()| data_files(&names, subset.as_deref(), split.as_deref()))
+            }
+            Wanted::Model => choose(&names, &request.include),
+        };
+        let wanted = wanted.map_err(|why| ModelError::Hub(format!("{}: {why}", self.label)))?;
         // All of one commit, though the branch may move meanwhile.
         let repo = self.api.repo(at(&info.sha));
         let folder = self.cache.repo(at(&info.sha)).pointer_path(&info.sha);
@@ -311,14 +343,57 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The files to fetch. The error says why there are none.
-fn choose<'a>(names: &'a [String], include: &[String]) -> Result<Vec<&'a str>, String> {
+/// Checks that all files lie inside of their folder.
+fn inside(names: &[String]) -> Result<(), String> {
     let inside = |name: &str| {
         name.split('/').all(|part| !part.is_empty() && part != "." && part != "..") && !name.contains(['\\', '\0'])
     };
-    if let Some(odd) = names.iter().find(|name| !inside(name)) {
-        return Err(format!("the hub names a file that would lie outside of the model's folder: {odd:?}"));
+    match names.iter().find(|name| !inside(name)) {
+        Some(odd) => Err(format!("the hub names a file that would lie outside of the model's folder: {odd:?}")),
+        None => Ok(()),
     }
+}
+
+/// The data files of a dataset, in order: one file, or the shards of one. `subset` and `split` are words of the path, such as
+/// `default` and `train`. The error says which files there are.
+pub(crate) fn data_files<'a>(
+    names: &'a [String],
+    subset: Option<&str>,
+    split: Option<&str>,
+) -> Result<Vec<&'a str>, String> {
+    let data = |name: &&str| {
+        let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
+        matches!(kind, "json" | "jsonl" | "parquet" | "csv") && !name.starts_with('.') && *name != "dataset_infos.json"
+    };
+    let has = |name: &str, word: Option<&str>| {
+        word.is_none_or(|word| {
+            name.split('/').any(|part| part == word) || name.split(['/', '-', '_', '.']).any(|part| part == word)
+        })
+    };
+    let all: Vec<&str> = names.iter().map(String::as_str).filter(data).collect();
+    let mut chosen: Vec<&str> = all.iter().copied().filter(|name| has(name, subset) && has(name, split)).collect();
+    chosen.sort_unstable();
+    let some = |names: &[&str]| names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
+    let shards = |name: &str| {
+        name.split_once("-of-").and_then(|(first, _)| first.rsplit_once('-')).map(|(stem, _)| stem.to_owned())
+    };
+    match chosen.as_slice() {
+        [] if all.is_empty() => Err(format!(
+            "it has no data file of json, jsonl, parquet or csv; it has: {}",
+            some(&names.iter().map(String::as_str).collect::<Vec<_>>())
+        )),
+        [] => Err(format!("no data file has these words in its path; it has: {}", some(&all))),
+        [_] => Ok(chosen),
+        [first, rest @ ..] if shards(first).is_some() && rest.iter().all(|name| shards(name) == shards(first)) => {
+            Ok(chosen)
+        }
+        _ => Err(format!("it has several data files: choose by --hf-subset and --hf-split: {}", some(&chosen))),
+    }
+}
+
+/// The files to fetch. The error says why there are none.
+fn choose<'a>(names: &'a [String], include: &[String]) -> Result<Vec<&'a str>, String> {
+    inside(names)?;
     let kind = |name: &str| name.rsplit_once('.').map_or("", |(_, kind)| kind).to_ascii_lowercase();
     let visible = names.iter().map(String::as_str).filter(|name| !name.starts_with('.') && *name != "README.md");
     let chosen: Vec<&str> = if include.is_empty() {
@@ -396,6 +471,26 @@ mod tests {
         assert!(chosen(&["a.Q4.gguf", "a.Q8.gguf"], &[]).unwrap_err().contains("a.Q8.gguf"));
         assert!(chosen(&["../../evil"], &[]).unwrap_err().contains("outside"));
         assert!(chosen(&["/etc/x"], &["*"]).unwrap_err().contains("outside"));
+    }
+
+    #[test]
+    fn one_data_file_or_its_shards_are_chosen() {
+        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+        let repo = own(&[
+            "README.md",
+            "dataset_infos.json",
+            "a/train-00001-of-00002.parquet",
+            "a/train-00000-of-00002.parquet",
+            "a/test-00000-of-00001.parquet",
+            "b/train-00000-of-00001.parquet",
+        ]);
+        let shards = ["a/train-00000-of-00002.parquet", "a/train-00001-of-00002.parquet"];
+        assert_eq!(data_files(&repo, Some("a"), Some("train")).unwrap(), shards);
+        assert_eq!(data_files(&repo, None, Some("test")).unwrap(), ["a/test-00000-of-00001.parquet"]);
+        assert!(data_files(&repo, None, Some("train")).unwrap_err().contains("--hf-subset"));
+        assert!(data_files(&repo, Some("c"), None).unwrap_err().contains("b/train"));
+        assert!(data_files(&own(&["x.txt"]), None, None).unwrap_err().contains("x.txt"));
+        assert_eq!(data_files(&own(&["x.jsonl", "README.md"]), None, None).unwrap(), ["x.jsonl"]);
     }
 
     #[test]

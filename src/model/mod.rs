@@ -25,7 +25,8 @@ use std::{
 pub use config::{Config, Family};
 pub use convert::{Converted, gguf_to_gguf, gguf_to_safetensors};
 pub use export::Exporter;
-pub use fetch::{Fetch, FetchNews, fetch};
+pub(crate) use fetch::data_files;
+pub use fetch::{Fetch, FetchNews, Wanted, fetch};
 pub use random::{Init, SPREAD};
 pub use shape::{Shape, shapes, write_config, write_gguf, write_safetensors};
 pub use trust::check as check_trusted;

@@ -6,12 +6,18 @@ use serde_json::Value as Json;
 
 use super::{
     compare::Compare,
+    dataset::DatasetDraft,
     endurance::EnduranceDraft,
     origin::{Origin, Sourced},
     point::TraceMode,
     validity::ValidityDraft,
 };
-use crate::{fairness::FairnessMode, measure::DeviceClockMode, workload::LengthDist};
+use crate::{
+    fairness::FairnessMode,
+    measure::DeviceClockMode,
+    metrics::service::Slo,
+    workload::{LengthDist, arrivals::Process},
+};
 
 /// What an axis can vary.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +26,8 @@ pub enum Parameter {
     Batch,
     /// Requests in flight, closed loop.
     Concurrency,
+    /// Requests a second, open load.
+    Rate,
     /// How many requests a trial has.
     Requests,
     /// Prompt length.
@@ -39,14 +47,15 @@ pub enum Parameter {
 
 impl Parameter {
     /// The parameters of a workload: all but the engines' options.
-    pub const WORKLOAD: [Self; 6] =
-        [Self::Batch, Self::Concurrency, Self::Requests, Self::Input, Self::Output, Self::Length];
+    pub const WORKLOAD: [Self; 7] =
+        [Self::Batch, Self::Concurrency, Self::Rate, Self::Requests, Self::Input, Self::Output, Self::Length];
 
     /// As plans, tables and labels name it.
     pub fn name(&self) -> String {
         match self {
             Self::Batch => "batch".to_owned(),
             Self::Concurrency => "concurrency".to_owned(),
+            Self::Rate => "rate".to_owned(),
             Self::Requests => "requests".to_owned(),
             Self::Input => "input".to_owned(),
             Self::Output => "output".to_owned(),
@@ -59,7 +68,7 @@ impl Parameter {
     pub fn overlaps(&self, other: &Self) -> bool {
         self == other
             || match (self, other) {
-                (Self::Batch, Self::Concurrency) | (Self::Concurrency, Self::Batch) => true,
+                (Self::Batch | Self::Concurrency | Self::Rate, Self::Batch | Self::Concurrency | Self::Rate) => true,
                 (Self::Length, other) | (other, Self::Length) => matches!(other, Self::Input | Self::Output),
                 _ => false,
             }
@@ -71,6 +80,8 @@ impl Parameter {
 pub enum Values {
     /// Whole numbers of at least 1.
     Counts(Vec<u32>),
+    /// Rates in requests a second.
+    Rates(Vec<f64>),
     /// Length distributions.
     Lengths(Vec<LengthDist>),
     /// Of an engine's option.
@@ -82,6 +93,7 @@ impl Values {
     pub fn len(&self) -> usize {
         match self {
             Self::Counts(values) => values.len(),
+            Self::Rates(values) => values.len(),
             Self::Lengths(values) => values.len(),
             Self::Options(values) => values.len(),
         }
@@ -96,6 +108,7 @@ impl Values {
     pub fn texts(&self) -> Vec<String> {
         match self {
             Self::Counts(values) => values.iter().map(ToString::to_string).collect(),
+            Self::Rates(values) => values.iter().map(ToString::to_string).collect(),
             Self::Lengths(values) => values.iter().map(ToString::to_string).collect(),
             Self::Options(values) => values.iter().map(option_text).collect(),
         }
@@ -167,6 +180,14 @@ pub struct Draft {
     pub models: Vec<Sourced<PathBuf>>,
     /// Workload parameters and engine options, in the order in which they vary (the last one fastest).
     pub settings: Vec<Setting>,
+    /// How requests arrive in an open load.
+    pub arrivals: Option<Sourced<Process>>,
+    /// The most requests in flight in an open load.
+    pub max_in_flight: Option<Sourced<u32>>,
+    /// What requests are judged by.
+    pub slo: Option<Sourced<Slo>>,
+    /// Where prompts come from.
+    pub dataset: DatasetDraft,
     /// Whether axes advance together.
     pub zip: Option<Sourced<bool>>,
     /// How tokens are chosen.
@@ -206,6 +227,10 @@ impl Draft {
             engines: if self.engines.is_empty() { weaker.engines } else { self.engines },
             models: if self.models.is_empty() { weaker.models } else { self.models },
             settings,
+            arrivals: self.arrivals.or(weaker.arrivals),
+            max_in_flight: self.max_in_flight.or(weaker.max_in_flight),
+            slo: self.slo.or(weaker.slo),
+            dataset: self.dataset.over(weaker.dataset),
             zip: self.zip.or(weaker.zip),
             sampling: SamplingDraft {
                 temperature: self.sampling.temperature.or(weaker.sampling.temperature),

@@ -4,6 +4,7 @@
 //! ([`Draft::over`]), and [`resolve()`] makes the [`Plan`] of it, with the origin of every value.
 
 pub mod compare;
+mod dataset;
 mod draft;
 mod endurance;
 mod expand;
@@ -21,10 +22,11 @@ mod validity;
 pub mod values;
 mod work;
 
+pub use dataset::DatasetDraft;
 pub use draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values};
 pub use endurance::{Endurance, EnduranceDraft};
 pub use origin::{Origin, Place, PlanError, Source, Sourced};
-pub use point::{CellPlan, EngineSpec, Plan, Point, PointWorkload, TraceMode, TrialPolicy};
+pub use point::{CellPlan, EngineSpec, OPEN_SEQS, Plan, Point, PointData, PointWorkload, TraceMode, TrialPolicy};
 pub use read::{check_name, read};
 pub use resolve::{Provenance, Resolved, check_overlaps, resolve};
 pub use shipped::{ShippedPlan, shipped};

@@ -9,8 +9,9 @@ use crate::{
     engine::{LoadConfig, Options, Sampling},
     fairness::FairnessMode,
     measure::DeviceClockMode,
+    metrics::service::Slo,
     validity::Limits,
-    workload::LengthDist,
+    workload::{LengthDist, dataset::DatasetSpec, saved::SavedRef},
 };
 
 /// An engine and its own options.
@@ -35,6 +36,65 @@ pub struct PointWorkload {
     pub sampling: Sampling,
     /// The seed.
     pub seed: u64,
+    /// Where prompts come from when they are not random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<PointData>,
+}
+
+/// A point's dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointData {
+    /// As the plan names it.
+    pub spec: DatasetSpec,
+    /// The requests made of it, once they are; see [`crate::run::prepare`].
+    pub saved: Option<SavedRef>,
+    /// The longest of them, prompt and output together, in tokens; 0 until they are made.
+    pub longest: u32,
+    /// The largest id of their prompts.
+    pub max_id: u32,
+}
+
+impl PointWorkload {
+    /// The longest request, prompt and output together, in tokens.
+    pub fn longest(&self) -> u32 {
+        let bound = self.input.max().saturating_add(self.output.max());
+        match &self.data {
+            Some(data) if self.output.is_data() && data.longest > 0 => data.longest,
+            _ => bound,
+        }
+    }
+
+    /// Prompt lengths as tables name them: a number, a distribution, or the dataset with shortest, longest and mean.
+    pub fn input_text(&self) -> String {
+        self.named(self.input)
+    }
+
+    /// Output lengths, likewise.
+    pub fn output_text(&self) -> String {
+        self.named(self.output)
+    }
+
+    fn named(&self, lengths: LengthDist) -> String {
+        match (&self.data, lengths) {
+            (Some(data), LengthDist::Data(None)) => data.spec.kind.as_str().to_owned(),
+            (Some(data), LengthDist::Data(Some(own))) => {
+                format!("{}({},{},{:.1})", data.spec.kind.as_str(), own.lo, own.hi, own.mean)
+            }
+            (_, lengths) => lengths.to_string(),
+        }
+    }
+
+    /// Why a model with so many ids cannot take the prompts.
+    pub fn outside_of(&self, vocab_size: u32) -> Option<String> {
+        let data = self.data.as_ref().filter(|data| data.max_id >= vocab_size)?;
+        Some(format!(
+            "{} has the token id {}, the model's vocabulary ends at {}: it was tokenised for another model; make it again with \
+             this one's tokenizer",
+            data.spec,
+            data.max_id,
+            vocab_size.saturating_sub(1)
+        ))
+    }
 }
 
 /// One engine configuration × one workload × one load mode.
@@ -57,15 +117,16 @@ pub struct Point {
 impl Point {
     /// The most sequences that it keeps running at once.
     pub fn most_at_once(&self) -> u32 {
-        self.workload.requests.min(match self.load {
-            Load::Offline { batch } => batch,
-            Load::Closed { concurrency } => concurrency,
+        self.workload.requests.min(match &self.load {
+            Load::Offline { batch } => *batch,
+            Load::Closed { concurrency } => *concurrency,
+            Load::Open { max_in_flight, .. } => max_in_flight.unwrap_or(OPEN_SEQS),
         })
     }
 
     /// Its longest request, prompt plus output, in tokens.
     pub fn longest(&self) -> u32 {
-        self.workload.input.max().saturating_add(self.workload.output.max())
+        self.workload.longest()
     }
 
     /// What tells it from the plan's other points, for a line of progress or a log.
@@ -178,7 +239,13 @@ pub struct Plan {
     /// Further deadlines, and restarts of cells that die.
     #[serde(default)]
     pub endurance: Endurance,
+    /// What requests are judged by; None for not at all.
+    #[serde(default)]
+    pub slo: Option<Slo>,
 }
+
+/// Sequences that an engine is asked to have room for in an open load without a cap; more requests wait in its queue.
+pub const OPEN_SEQS: u32 = 64;
 
 /// What one cell is started for: one engine configuration and its points.
 #[derive(Clone, Debug, PartialEq)]

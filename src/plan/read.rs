@@ -13,15 +13,17 @@ use super::{
     toml_tree::{Entry, Node, entries, tree},
     values,
 };
-use crate::fairness::FairnessMode;
+use crate::{fairness::FairnessMode, metrics::service::SloError, workload::arrivals::ArrivalError};
 
-pub(super) const TOP: [&str; 15] = [
+pub(super) const TOP: [&str; 17] = [
     "name",
     "seed",
     "engine",
     "model",
     "workload",
+    "dataset",
     "axes",
+    "slo",
     "trials",
     "validity",
     "trace",
@@ -60,6 +62,7 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             "engine" => engines(value, &mut draft)?,
             "model" => draft.models = models(value)?,
             "workload" => workload(value, &mut draft)?,
+            "dataset" => draft.dataset = super::dataset::read(value)?,
             "axes" => axes(value, registry, &mut draft)?,
             "trials" => draft.trials = trials(value)?,
             "validity" => draft.validity = super::validity::read(value)?,
@@ -72,6 +75,11 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             }
             "deadlines" => deadlines(value, &mut draft)?,
             "restarts" => draft.endurance.restarts(value)?,
+            "slo" => {
+                let text = value.text("limits such as \"ttft=200ms,tpot=50ms\"")?;
+                let slo = text.parse().map_err(|problem: SloError| PlanError::at(&value.at(), problem.to_string()))?;
+                draft.slo = Some(sourced(value, slo));
+            }
             "telemetry" => {
                 let text = value.scalar().ok_or_else(|| value.wrong("\"off\" or a period such as \"100ms\""))?;
                 let period = scalar::period(&text).map_err(|problem| PlanError::at(&value.at(), problem))?;
@@ -189,10 +197,31 @@ fn models(node: &Node<'_>) -> Result<Vec<Sourced<PathBuf>>, PlanError> {
 }
 
 fn workload(node: &Node<'_>, draft: &mut Draft) -> Result<(), PlanError> {
-    const KNOWN: [&str; 7] = ["requests", "input", "output", "length", "batch", "concurrency", "sampling"];
+    const KNOWN: [&str; 10] = [
+        "requests",
+        "input",
+        "output",
+        "length",
+        "batch",
+        "concurrency",
+        "rate",
+        "arrivals",
+        "max_in_flight",
+        "sampling",
+    ];
     for entry in node.entries("a table: [workload]")? {
         if entry.key == "sampling" {
             draft.sampling = sampling(&entry.value)?;
+            continue;
+        }
+        if entry.key == "arrivals" {
+            let text = entry.value.text("an arrival process such as \"poisson\"")?;
+            let at = |error: ArrivalError| PlanError::at(&entry.value.at(), error.to_string());
+            draft.arrivals = Some(sourced(&entry.value, text.parse().map_err(at)?));
+            continue;
+        }
+        if entry.key == "max_in_flight" {
+            draft.max_in_flight = Some(sourced(&entry.value, entry.value.whole("a whole number of at least 1")?));
             continue;
         }
         let Some(parameter) = Parameter::WORKLOAD.into_iter().find(|known| known.name() == entry.key) else {
@@ -272,6 +301,7 @@ fn setting(entry: &Entry<'_>, parameter: Parameter) -> Result<Setting, PlanError
     let mut values = match &parameter {
         Parameter::Input | Parameter::Output | Parameter::Length => Values::Lengths(Vec::new()),
         Parameter::Option { .. } => Values::Options(Vec::new()),
+        Parameter::Rate => Values::Rates(Vec::new()),
         _ => Values::Counts(Vec::new()),
     };
     for item in &items {
@@ -283,6 +313,10 @@ fn setting(entry: &Entry<'_>, parameter: Parameter) -> Result<Setting, PlanError
             Values::Counts(list) => {
                 let text = item.scalar().ok_or_else(|| item.wrong("whole numbers of at least 1"))?;
                 list.extend(values::counts(&text).map_err(located)?);
+            }
+            Values::Rates(list) => {
+                let text = item.scalar().ok_or_else(|| item.wrong("rates in requests/s"))?;
+                list.extend(values::rates(&text).map_err(located)?);
             }
             Values::Lengths(list) => {
                 let text = item.scalar().ok_or_else(|| item.wrong("lengths in tokens"))?;

@@ -8,8 +8,9 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    EngineSpec, Plan, PlanError, Point, PointWorkload, TraceMode, TrialPolicy,
+    EngineSpec, Plan, PlanError, Point, PointData, PointWorkload, TraceMode, TrialPolicy,
     compare::Compare,
+    dataset::DatasetDraft,
     draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
     endurance::{Endurance, Scaled},
     expand::{combinations, point_count},
@@ -20,14 +21,24 @@ use super::{
     values::MAX_POINTS,
 };
 use crate::{
-    cell::protocol::Load, engine::Sampling, fairness::FairnessMode, measure::DeviceClockMode,
-    secrets::is_secret_option, workload::LengthDist,
+    cell::protocol::Load,
+    engine::Sampling,
+    fairness::FairnessMode,
+    measure::DeviceClockMode,
+    secrets::is_secret_option,
+    workload::{
+        LengthDist,
+        arrivals::{ArrivalError, ArrivalSpec, Process, read_trace},
+        dataset::DatasetSpec,
+    },
 };
 
 const DEFAULT: Origin = Origin::Default("default");
 const DEFAULT_INPUT: LengthDist = LengthDist::Fixed(128);
 const DEFAULT_OUTPUT: LengthDist = LengthDist::Fixed(64);
 const DEFAULT_REQUESTS: u32 = 16;
+/// An open load's requests by default: enough for a 99th percentile to be one of them.
+const DEFAULT_OPEN_REQUESTS: u32 = 256;
 /// A closed loop's requests by default, as a multiple of its concurrency.
 const DEFAULT_ROUNDS: u32 = 4;
 const DEFAULT_TRIALS: TrialPolicy = TrialPolicy {
@@ -98,8 +109,9 @@ pub fn check_overlaps(settings: &[Setting]) -> Result<(), PlanError> {
         } else {
             let problem = format!("'{two}' and '{one}' (set at {}) exclude each other", first.at);
             PlanError::at(&second.at, problem).help(match second.parameter {
-                Parameter::Batch | Parameter::Concurrency => {
-                    "batch is requests a call (offline), concurrency is requests in flight (closed loop): choose one"
+                Parameter::Batch | Parameter::Concurrency | Parameter::Rate => {
+                    "batch is requests a call (offline), concurrency is requests in flight (closed loop), rate is requests/s (open \
+                     load, which max_in_flight caps): choose one"
                 }
                 _ => "length sets input and output together: use it alone, or set input and output",
             })
@@ -121,6 +133,10 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let best = used_settings(&Draft { settings: draft.best.clone(), ..draft.clone() }, registry, &engines, &mut notes)?;
     let settings = fair::with_best(settings, &best, fairness.value, &fairness.at, &engines, &mut notes)?;
     settings.iter().try_for_each(check_values)?;
+    let dataset = draft.dataset.resolve()?;
+    if dataset.is_some() {
+        DatasetDraft::refuse_lengths(&settings)?;
+    }
     let mut told = Told::default();
     let name = told.tell("name", draft.name, "run".to_owned(), Clone::clone);
     for engine in &draft.engines {
@@ -135,9 +151,18 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
         let name = format!("{}{}", if many { "axes." } else { "" }, setting.parameter.name());
         told.push(&name, setting.values.texts().join(", "), &setting.at);
     }
-    told.workload_defaults(&settings);
+    for (name, value, from) in draft.dataset.said() {
+        told.push(&name, value, from);
+    }
+    told.workload_defaults(&settings, draft.arrivals.is_some(), dataset.as_ref());
     let zip = told.tell("axes.mode", draft.zip, false, |zip| if *zip { "zip" } else { "cross" }.to_owned());
+    let open = open(draft.arrivals, draft.max_in_flight, &settings, &mut told)?;
+    let slo = draft.slo.map(|slo| {
+        told.push("slo", slo.value.to_string(), &slo.at);
+        slo.value
+    });
     let sampling = sampling(draft.sampling, seed, &mut told)?;
+    let shared = Shared { open: open.as_ref(), dataset: dataset.as_ref(), sampling, seed };
     let trials = trials(draft.trials, &mut told)?;
     let validity = super::validity::resolve(draft.validity, &mut told);
     let trace = told.tell("trace", draft.trace, TraceMode::Off, |mode| mode.as_str().to_owned());
@@ -171,7 +196,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             for chosen in combinations(&own, zip) {
                 let number = points.len() as u32;
                 let engine = EngineSpec { id: id.clone(), options: BTreeMap::new() };
-                let mut point = point(number, engine, model.clone(), &chosen, sampling, seed)?;
+                let mut point = point(number, engine, model.clone(), &chosen, &shared)?;
                 if let (true, Some(model)) = (models.len() > 1, model) {
                     point.axes.insert(0, ("model".to_owned(), model_name(model, &models)));
                 }
@@ -224,6 +249,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
         trial_within,
         telemetry,
         endurance,
+        slo,
     };
     Ok(Resolved { plan, provenance: told.0, notes, models: draft.models })
 }
@@ -355,22 +381,40 @@ fn check_values(setting: &Setting) -> Result<(), PlanError> {
     }
 }
 
+/// Prompt and output lengths where nobody says them.
+fn default_lengths(dataset: Option<&DatasetSpec>) -> (LengthDist, LengthDist) {
+    match dataset {
+        None => (DEFAULT_INPUT, DEFAULT_OUTPUT),
+        Some(dataset) if dataset.kind.has_outputs() => (LengthDist::Data(None), LengthDist::Data(None)),
+        Some(_) => (LengthDist::Data(None), DEFAULT_OUTPUT),
+    }
+}
+
+/// What all points of a plan share.
+struct Shared<'a> {
+    open: Option<&'a Open>,
+    dataset: Option<&'a DatasetSpec>,
+    sampling: Sampling,
+    seed: u64,
+}
+
 /// One point from the values chosen for it.
 fn point(
     number: u32,
     mut engine: EngineSpec,
     model: Option<PathBuf>,
     chosen: &[(&Setting, usize)],
-    sampling: Sampling,
-    seed: u64,
+    shared: &Shared<'_>,
 ) -> Result<Point, PlanError> {
-    let (mut input, mut output) = (DEFAULT_INPUT, DEFAULT_OUTPUT);
-    let (mut batch, mut concurrency, mut requests) = (None, None, None);
+    let &Shared { open, dataset, sampling, seed } = shared;
+    let (mut input, mut output) = default_lengths(dataset);
+    let (mut batch, mut concurrency, mut rate, mut requests) = (None, None, None, None);
     let mut axes = Vec::new();
     for &(setting, index) in chosen {
         match (&setting.parameter, &setting.values) {
             (Parameter::Batch, Values::Counts(values)) => batch = Some((values[index], &setting.at)),
             (Parameter::Concurrency, Values::Counts(values)) => concurrency = Some((values[index], &setting.at)),
+            (Parameter::Rate, Values::Rates(values)) => rate = Some(values[index]),
             (Parameter::Requests, Values::Counts(values)) => requests = Some(values[index]),
             (Parameter::Input, Values::Lengths(values)) => input = values[index],
             (Parameter::Output, Values::Lengths(values)) => output = values[index],
@@ -386,6 +430,15 @@ fn point(
         if setting.values.len() > 1 {
             axes.push((setting.parameter.name(), setting.values.texts().swap_remove(index)));
         }
+    }
+    let data = dataset.map(|spec| PointData { spec: spec.clone(), saved: None, longest: 0, max_id: 0 });
+    if let Some(open) = open {
+        let arrivals = ArrivalSpec { process: open.process.value.clone(), rate };
+        let requests = requests.unwrap_or(DEFAULT_OPEN_REQUESTS);
+        open.check(&arrivals, requests)?;
+        let load = Load::Open { arrivals, max_in_flight: open.max_in_flight };
+        let workload = PointWorkload { requests, input, output, sampling, seed, data };
+        return Ok(Point { number, engine, model, load, workload, axes });
     }
     let (load, requests) = match (batch, concurrency) {
         (_, Some((concurrency, at))) => {
@@ -403,8 +456,61 @@ fn point(
             (Load::Offline { batch: requests }, requests)
         }
     };
-    let workload = PointWorkload { requests, input, output, sampling, seed };
+    let workload = PointWorkload { requests, input, output, sampling, seed, data };
     Ok(Point { number, engine, model, load, workload, axes })
+}
+
+/// An open load as far as all points share it.
+struct Open {
+    process: Sourced<Process>,
+    max_in_flight: Option<u32>,
+}
+
+impl Open {
+    /// Checks rates, and that a trace can be read and is long enough.
+    fn check(&self, arrivals: &ArrivalSpec, requests: u32) -> Result<(), PlanError> {
+        let located = |error: ArrivalError| PlanError::at(&self.process.at, error.to_string());
+        arrivals.check().map_err(located)?;
+        match &arrivals.process {
+            Process::Trace(file) => {
+                read_trace(file, requests as usize).map(|_| ()).map_err(|error| located(error.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The open load, if the plan asks for one: by a rate or by an arrival process.
+fn open(
+    process: Option<Sourced<Process>>,
+    max_in_flight: Option<Sourced<u32>>,
+    settings: &[Setting],
+    told: &mut Told,
+) -> Result<Option<Open>, PlanError> {
+    let of = |parameter: Parameter| settings.iter().find(|setting| setting.parameter == parameter);
+    let rate = of(Parameter::Rate);
+    if rate.is_none() && process.is_none() {
+        return match max_in_flight {
+            Some(cap) => Err(PlanError::at(&cap.at, "max_in_flight caps an open load, and the plan has none")
+                .help("give --rate, or use --concurrency for a closed loop with so many in flight")),
+            None => Ok(None),
+        };
+    }
+    if let (Some(process), Some(other)) = (&process, of(Parameter::Batch).or(of(Parameter::Concurrency))) {
+        let problem = format!("arrivals and '{}' (set at {}) exclude each other", other.parameter.name(), other.at);
+        return Err(PlanError::at(&process.at, problem).help("arrivals are for an open load: give --rate"));
+    }
+    if let Some(cap) = max_in_flight.as_ref().filter(|cap| cap.value == 0) {
+        return Err(
+            PlanError::at(&cap.at, "expected max_in_flight of at least 1, found 0").help("leave it out for no cap")
+        );
+    }
+    let process = process.unwrap_or(Sourced::new(Process::Poisson, DEFAULT));
+    told.push("arrivals", process.value.to_string(), &process.at);
+    if let Some(cap) = &max_in_flight {
+        told.push("max_in_flight", cap.value.to_string(), &cap.at);
+    }
+    Ok(Some(Open { process, max_in_flight: max_in_flight.map(|cap| cap.value) }))
 }
 
 fn check_enough(what: &str, wanted: u32, requests: u32, at: &Origin) -> Result<(), PlanError> {
@@ -503,11 +609,14 @@ impl Told {
     }
 
     /// The workload values that follow from what was said, in words where they differ from point to point.
-    fn workload_defaults(&mut self, settings: &[Setting]) {
+    fn workload_defaults(&mut self, settings: &[Setting], arrivals: bool, dataset: Option<&DatasetSpec>) {
         let has = |parameter: Parameter| settings.iter().any(|setting| setting.parameter == parameter);
         let mut default = |name: &str, value: &str, how| self.push(name, value.to_owned(), &Origin::Default(how));
         let closed = has(Parameter::Concurrency);
+        let open = arrivals || has(Parameter::Rate);
         match (has(Parameter::Requests), has(Parameter::Batch)) {
+            (true, _) if open => {}
+            (false, _) if open => default("requests", &DEFAULT_OPEN_REQUESTS.to_string(), "default"),
             (true, true) => {}
             (true, false) if closed => {}
             (true, false) => default("batch", "requests", "default: all requests in one call"),
@@ -516,10 +625,12 @@ impl Told {
             (false, false) => default("requests", &DEFAULT_REQUESTS.to_string(), "default: all in one call"),
         }
         if !has(Parameter::Length) {
-            for (parameter, length) in [(Parameter::Input, DEFAULT_INPUT), (Parameter::Output, DEFAULT_OUTPUT)] {
+            let (input, output) = default_lengths(dataset);
+            for (parameter, length) in [(Parameter::Input, input), (Parameter::Output, output)] {
                 let name = parameter.name();
                 if !has(parameter) {
-                    default(&name, &length.to_string(), "default");
+                    let how = if length.is_data() { "default: the dataset's own" } else { "default" };
+                    default(&name, &length.to_string(), how);
                 }
             }
         }

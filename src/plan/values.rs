@@ -45,6 +45,49 @@ pub fn counts(text: &str) -> Result<Vec<u32>, ValueError> {
     Ok(values)
 }
 
+/// Rates in requests a second. A range multiplies (`1..64*2`) or adds (`2..10+0.5`).
+///
+/// # Errors
+/// [`ValueError`] saying what is wrong with which part.
+pub fn rates(text: &str) -> Result<Vec<f64>, ValueError> {
+    let mut values = Vec::new();
+    for part in parts(text)? {
+        let Some((lo, rest)) = part.split_once("..") else {
+            values.push(rate(part)?);
+            continue;
+        };
+        let Some((at, step)) = rest.char_indices().find(|(_, c)| matches!(c, '*' | '+')) else {
+            return Err(ValueError::new(format!("range '{part}' has no step"), STEP_HELP));
+        };
+        let (lo, hi, by) = (rate(lo)?, rate(&rest[..at])?, rate(&rest[at + 1..])?);
+        if lo > hi {
+            let problem = format!("range '{part}' is empty: {lo} is more than {hi}");
+            return Err(ValueError::new(problem, "put the smaller end first"));
+        }
+        if step == '*' && by <= 1.0 {
+            let problem = format!("range '{part}' never ends: expected *2 or another factor above 1 as its step");
+            return Err(ValueError::new(problem, STEP_HELP));
+        }
+        let nth = |n: usize| if step == '*' { lo * by.powi(n as i32) } else { lo + by * n as f64 };
+        // The upper end counts in spite of rounding.
+        values.extend((0..=MAX_POINTS).map(nth).take_while(|value| *value <= hi * (1.0 + 1e-12)));
+        if values.len() > MAX_POINTS {
+            let problem = format!("range '{part}' has more than {MAX_POINTS} values");
+            return Err(ValueError::new(problem, "use a larger step"));
+        }
+    }
+    Ok(values)
+}
+
+fn rate(text: &str) -> Result<f64, ValueError> {
+    const HELP: &str = "write a number (2.5), a list (1,2,4) or a range with a step (1..64*2, 2..10+0.5)";
+    let number: f64 = text
+        .trim()
+        .parse()
+        .map_err(|_| ValueError::new(format!("expected a rate in requests/s, found '{}'", text.trim()), HELP))?;
+    crate::workload::arrivals::check_rate(number).map_err(|error| ValueError::new(error.to_string(), HELP))
+}
+
 /// Length distributions. A range without a step is a uniform distribution, one value.
 ///
 /// # Errors
@@ -67,6 +110,13 @@ pub fn lengths(text: &str) -> Result<Vec<LengthDist>, ValueError> {
 pub fn length(text: &str) -> Result<LengthDist, ValueError> {
     if is_negative(text) {
         return Err(ValueError::new(format!("expected a length of at least 1 token, found {text}"), "use 1 or more"));
+    }
+    if text.starts_with("data") {
+        let problem = format!("expected lengths in tokens, found '{text}'");
+        return Err(ValueError::new(
+            problem,
+            "a dataset's own lengths are taken when no others are given: leave it out",
+        ));
     }
     text.parse().map_err(|error: crate::workload::LengthError| ValueError {
         problem: error.to_string(),
@@ -185,6 +235,16 @@ mod tests {
         assert_eq!(counts("5..5+1").unwrap(), [5]);
         assert_eq!(counts("4000000000..4294967295+200000000").unwrap(), [4_000_000_000, 4_200_000_000]);
         assert_eq!(counts("3000000000..4294967295*2").unwrap(), [3_000_000_000]);
+    }
+
+    #[test]
+    fn rates_are_numbers_above_zero() {
+        assert_eq!(rates("0.5, 2").unwrap(), [0.5, 2.0]);
+        assert_eq!(rates("1..8*2").unwrap(), [1.0, 2.0, 4.0, 8.0]);
+        assert_eq!(rates("2..3+0.1").unwrap().len(), 11);
+        for text in ["0", "-1", "nan", "inf", "x", "", "1..8", "8..1*2", "1..8*1", "1..1e9+0.001", "0..3+1"] {
+            assert!(rates(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -93,6 +93,7 @@ fn of_point(record: &PointRecord) -> Vec<Doubt> {
         return vec![doubt];
     }
     let mut doubts = hardware::doubts(&place, record);
+    doubts.extend(super::open::doubts(&place, record));
     if !record.warmup_steady {
         let trials = record.warmup_seconds.len();
         let text = format!("{place}: {trials} warm-up trials showed no steady state; its figures may still drift.");

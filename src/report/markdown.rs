@@ -5,7 +5,7 @@ use super::{
     advice, certificates,
     charts::THROUGHPUT_SVG,
     doubts::{self, Doubt},
-    hardware, kernels,
+    hardware, kernels, open,
     rows::{Rows, more_rows, rows},
     text::{MISSING, code_block, escape, gib, seconds, shell},
 };
@@ -35,6 +35,7 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     recommendations(&mut text, info, records);
     side_by_side(&mut text, info, records);
     figures(&mut text, records, &certificates);
+    load_section(&mut text, records);
     certificates::section(&mut text, records, &certificates);
     text.push_str(&fairness::markdown(&fairness::of_run(info), escape));
     if let Some(agreement) = &info.agreement {
@@ -169,7 +170,7 @@ fn figures(text: &mut String, records: &[PointRecord], certificates: &[Certifica
     table(text, &rows(records, certificates));
     text.push_str("\nTrials: timed trials for throughput + step-loop trials for latency.");
     if records.iter().any(|record| record.point.load.method() == Method::Steps) {
-        text.push_str(" In closed loops one number: the same trials give both.");
+        text.push_str(" In closed loops and open loads one number: the same trials give both.");
     }
     text.push_str("\n\n");
     if super::charts::has_figures(records) {
@@ -177,6 +178,16 @@ fn figures(text: &mut String, records: &[PointRecord], certificates: &[Certifica
     }
     text.push_str("Further figures; all of them, with every percentile, are in `summary.csv`:\n\n");
     table(text, &more_rows(records));
+    text.push('\n');
+}
+
+fn load_section(text: &mut String, records: &[PointRecord]) {
+    if !open::known(records) {
+        return;
+    }
+    text.push_str("## Load and service level\n\n");
+    text.push_str("Medians over the throughput trials (docs/load.md says what they mean):\n\n");
+    table(text, &open::load_rows(records));
     text.push('\n');
 }
 

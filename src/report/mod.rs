@@ -10,6 +10,7 @@ mod html;
 mod joined;
 mod kernels;
 mod markdown;
+mod open;
 mod place;
 mod rows;
 mod show;

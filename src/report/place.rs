@@ -24,7 +24,7 @@ pub(super) struct Level {
 impl Level {
     /// Of a point; a load mode without a measure has level 0.
     pub(super) fn of(record: &PointRecord) -> Self {
-        let load = serde_json::to_value(record.point.load).unwrap_or(Value::Null);
+        let load = serde_json::to_value(&record.point.load).unwrap_or(Value::Null);
         let found = MEASURES.iter().find_map(|(field, name)| Some((*name, load.get(field)?.as_f64()?)));
         let (name, value) = found.unwrap_or(("load", 0.0));
         Self { name: name.to_owned(), value }

@@ -120,6 +120,7 @@ fn figure(summary: &Summary, (name, suffix, _): &Shown) -> Option<f64> {
             summary.latency(|trial| get(&trial.figures), *statistic)
         }
         Value::Rate(get) => summary.rate(|trial| get(&trial.figures)),
+        Value::MaybeRate(get) => summary.hardware(|trial| get(&trial.figures)),
     }
 }
 

@@ -133,7 +133,7 @@ fn figure_names() -> Vec<String> {
     let mut names = Vec::new();
     for metric in METRICS {
         match metric.value {
-            Value::Rate(_) => names.push(metric.name.to_owned()),
+            Value::Rate(_) | Value::MaybeRate(_) => names.push(metric.name.to_owned()),
             Value::Latency(_) => {
                 names.extend(FEW.iter().map(|suffix| format!("{}_{suffix}_{}", metric.name, metric.unit)))
             }
@@ -153,6 +153,7 @@ fn figures(record: &PointRecord) -> Vec<String> {
     for metric in METRICS {
         match metric.value {
             Value::Rate(get) => all.push(shown(summary.rate(|trial| get(&trial.figures)))),
+            Value::MaybeRate(get) => all.push(shown(summary.hardware(|trial| get(&trial.figures)))),
             Value::Latency(get) => {
                 let few = STATISTICS.iter().filter(|(suffix, ..)| FEW.contains(suffix));
                 all.extend(few.map(|(_, _, of)| shown(summary.latency(|trial| get(&trial.figures), *of))));

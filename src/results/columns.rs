@@ -92,15 +92,30 @@ impl Table for RequestRow {
         nullable("scheduled_ns", "ns", "when it was due, on the engine's clock; latency counts from here", |rows| {
             times(rows, |r| r.scheduled_ns)
         }),
-        nullable("submitted_ns", "ns", "when it was handed to the engine; null in `generate` trials", |rows| {
-            times(rows, |r| r.submitted_ns)
-        }),
-        nullable("first_ns", "ns", "when its first token became visible; null in `generate` trials", |rows| {
-            times(rows, |r| r.first_ns)
-        }),
-        nullable("last_ns", "ns", "when its last token became visible; null in `generate` trials", |rows| {
-            times(rows, |r| r.last_ns)
-        }),
+        nullable(
+            "released_ns",
+            "ns",
+            "when it was released to the loop that drives the engine; null but in `open`",
+            |rows| times(rows, |r| r.released_ns),
+        ),
+        nullable(
+            "submitted_ns",
+            "ns",
+            "when it was handed to the engine; null in `generate` trials, and if cut off",
+            |rows| times(rows, |r| r.submitted_ns),
+        ),
+        nullable(
+            "first_ns",
+            "ns",
+            "when its first token became visible; null in `generate` trials, and if cut off",
+            |rows| times(rows, |r| r.first_ns),
+        ),
+        nullable(
+            "last_ns",
+            "ns",
+            "when its last token became visible; null in `generate` trials, and if cut off",
+            |rows| times(rows, |r| r.last_ns),
+        ),
         column("output_hash", Kind::U64, "", "hash of the output ids", |rows| u64s(rows, |r| r.output_hash)),
         column("finish", Kind::Text, "", "why it ended: `length`, `stop`, `cancelled` or `error`", |rows| {
             Arc::new(StringArray::from_iter_values(rows.iter().map(|r| finish(r.finish))))

@@ -17,6 +17,7 @@ mod record;
 mod run_dir;
 mod run_info;
 pub mod schema;
+mod service;
 mod summary;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -6,7 +6,7 @@ use super::{
     cells::{CellColumn, nullable, required, write_csv, write_json, write_parquet},
     certificates, hardware,
     schema::Kind,
-    traces,
+    service, traces,
 };
 use crate::{
     cell::protocol::Load,
@@ -56,6 +56,12 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
                     r.trial.as_ref().map(|trial| get(&trial.figures))
                 }));
             }
+            Value::MaybeRate(get) => {
+                let doc = format!("{}: {}", metric.title.to_lowercase(), metric.formula);
+                all.push(nullable(metric.name, Kind::F64, metric.unit, doc, move |r: &PointRow| {
+                    r.trial.as_ref().and_then(|trial| get(&trial.figures))
+                }));
+            }
             Value::Latency(get) => {
                 for (suffix, what, statistic) in STATISTICS {
                     let doc = format!("{} of {}", what, metric.title.to_lowercase());
@@ -80,6 +86,7 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
     all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &PointRow| {
         r.trial.as_ref().and_then(|trial| trial.figures.latency_null_reason.clone())
     }));
+    all.extend(service::columns(|r: &PointRow| r.trial.as_ref()));
     all.extend(hardware::columns(|r: &PointRow| r.trial.as_ref()));
     all.extend(certificates::columns(|r: &PointRow| &r.certificate));
     all
@@ -130,32 +137,56 @@ pub(super) fn identity<R: 'static>(record: fn(&R) -> &PointRecord) -> Vec<CellCo
         text("weights_dtype", "how the weights are stored", |p| {
             p.engine.as_ref().and_then(|e| e.model.weights_dtype.clone())
         }),
-        text("load_mode", "`offline` or `closed`", |p| {
+        text("load_mode", "`offline`, `closed` or `open`", |p| {
             Some(match p.point.load {
                 Load::Offline { .. } => "offline".to_owned(),
                 Load::Closed { .. } => "closed".to_owned(),
+                Load::Open { .. } => "open".to_owned(),
             })
         }),
         nullable("batch", Kind::U32, "requests", "requests handed over at once, in `offline`", move |r: &R| {
             match record(r).point.load {
                 Load::Offline { batch } => Some(batch),
-                Load::Closed { .. } => None,
+                Load::Closed { .. } | Load::Open { .. } => None,
             }
         }),
         nullable("concurrency", Kind::U32, "requests", "requests kept in flight, in `closed`", move |r: &R| {
             match record(r).point.load {
                 Load::Closed { concurrency } => Some(concurrency),
-                Load::Offline { .. } => None,
+                Load::Offline { .. } | Load::Open { .. } => None,
+            }
+        }),
+        text("arrivals", "how requests arrive, in `open`", |p| match &p.point.load {
+            Load::Open { arrivals, .. } => Some(arrivals.process.to_string()),
+            _ => None,
+        }),
+        nullable("rate", Kind::F64, "requests/s", "mean rate of arrivals (a ramp's first), in `open`", move |r: &R| {
+            match &record(r).point.load {
+                Load::Open { arrivals, .. } => arrivals.rate,
+                _ => None,
+            }
+        }),
+        nullable("max_in_flight", Kind::U32, "requests", "the most that the engine was given at once, in `open`", {
+            move |r: &R| match record(r).point.load {
+                Load::Open { max_in_flight, .. } => max_in_flight,
+                _ => None,
             }
         }),
         required("requests", Kind::U32, "requests", "requests of a trial", move |r: &R| {
             record(r).point.workload.requests
         }),
-        text("input", "prompt lengths in tokens: a number or a distribution", |p| {
-            Some(p.point.workload.input.to_string())
+        text("input", "prompt lengths in tokens: a number, a distribution, or a dataset(shortest,longest,mean)", |p| {
+            Some(p.point.workload.input_text())
         }),
-        text("output", "output lengths in tokens: a number or a distribution", |p| {
-            Some(p.point.workload.output.to_string())
+        text("output", "output lengths in tokens, likewise", |p| Some(p.point.workload.output_text())),
+        text("dataset", "the dataset that prompts come from, with its path; null for random prompts", |p| {
+            p.point.workload.data.as_ref().map(|data| data.spec.to_string())
+        }),
+        text("dataset_digest", "hash of the dataset's requests, as `tacho workload show` prints it", |p| {
+            p.point.workload.data.as_ref()?.saved.as_ref().map(|saved| saved.digest.clone())
+        }),
+        text("dataset_order", "which of them a trial takes: `shuffle`, `sample` or `file`", |p| {
+            p.point.workload.data.as_ref().map(|data| data.spec.order.as_str().to_owned())
         }),
     ]
 }

@@ -5,6 +5,7 @@ use crate::{
     cell::protocol::{Method, TrialSummary},
     engine::{Broken, EngineInfo, ErrorKind},
     measure::{telemetry::Telemetry, trace::TraceFigures},
+    metrics::{service::ServiceFigures, steady::SteadyFigures},
     plan::Point,
     roofline::Roofline,
 };
@@ -56,6 +57,12 @@ pub struct TrialFigures {
     pub e2e: Option<Quantiles>,
     /// Why the latencies are missing.
     pub latency_null_reason: Option<String>,
+    /// How requests met the plan's service level; None without one, and in `generate` trials.
+    #[serde(default)]
+    pub service: Option<ServiceFigures>,
+    /// The figures of the steady part alone.
+    #[serde(default)]
+    pub steady: SteadyFigures,
 }
 
 /// What the hardware did during a trial, and how far the trial was from what it can.

@@ -60,6 +60,7 @@ fn sim_trial(run: &mut RunDir, point: u32, trial: u32, method: Method) -> TrialR
             seed: 1,
             stream: u64::from(trial),
             ids: engine.info().model.ordinary_ids.clone(),
+            saved: None,
         },
     };
     let mut tables = run.trial_tables(point, trial, method);

@@ -124,6 +124,12 @@ pub(super) fn columns() -> Vec<CellColumn<Row>> {
                     r.summary.rate(|trial| get(&trial.figures))
                 }));
             }
+            Value::MaybeRate(get) => {
+                let doc = format!("{}: median over the throughput trials", metric.title.to_lowercase());
+                all.push(nullable(format!("{}_median", metric.name), Kind::F64, metric.unit, doc, move |r: &Row| {
+                    r.summary.hardware(|trial| get(&trial.figures))
+                }));
+            }
             Value::Latency(get) => {
                 for (suffix, what, statistic) in STATISTICS {
                     let doc = format!("{} of {}: median over the `steps` trials", what, metric.title.to_lowercase());

@@ -94,6 +94,7 @@ pub(crate) fn point(number: u32, engine: &str, axes: &[(&str, &str)]) -> PointRe
                 output: LengthDist::Fixed(64),
                 sampling: Sampling::default(),
                 seed: 1,
+                data: None,
             },
             axes: axes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         },
@@ -129,6 +130,7 @@ pub(crate) fn summary(requests: u32, output_tokens: u64, seconds: f64) -> TrialS
         device: Default::default(),
         evidence: Default::default(),
         stats: BTreeMap::from([("steps".to_owned(), 64.0), ("prefix_hit_tokens".to_owned(), 0.0)]),
+        schedule: None,
     }
 }
 
@@ -162,6 +164,8 @@ pub(crate) fn trial(number: u32, method: Method, throughput: f64) -> TrialRecord
             tpot: steps.then(|| ms(5.25)),
             e2e: steps.then(|| ms(370.0)),
             latency_null_reason: (!steps).then(|| "the engine's generate call tells no times".to_owned()),
+            service: None,
+            steady: Default::default(),
         },
         hardware: TrialHardware::default(),
         turn: None,

@@ -3,10 +3,10 @@ use super::{ResultsError, TrialFigures, parts::PointParts};
 use crate::{
     cell::{
         parent::TableSink,
-        protocol::{Method, RequestRow, StepRow, TokenRow, TrialSummary},
+        protocol::{Load, Method, RequestRow, StepRow, TokenRow, TrialSummary},
     },
     measure::telemetry::Samples,
-    metrics::Aggregate,
+    metrics::{Aggregate, service::Slo},
 };
 
 /// The sink of one timed trial. Dropped without [`TrialTables::finish`], its rows that are not written yet are
@@ -22,6 +22,14 @@ pub struct TrialTables<'a> {
 impl<'a> TrialTables<'a> {
     pub(super) fn new(parts: &'a mut PointParts, trial: u32, method: Method) -> Self {
         Self { parts, trial, method, aggregate: Some(Aggregate::default()), progress: Box::new(|_| ()) }
+    }
+
+    /// Looks for a steady state where requests come one by one, and judges each request by a service level.
+    #[must_use]
+    pub fn judged(mut self, load: &Load, slo: Option<&Slo>) -> Self {
+        let windowed = !matches!(load, Load::Offline { .. });
+        self.aggregate = self.aggregate.take().map(|aggregate| aggregate.judged(windowed, slo.cloned()));
+        self
     }
 
     /// Calls `progress` with the output tokens so far, a few times a second in step-loop trials.

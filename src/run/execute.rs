@@ -67,20 +67,7 @@ pub fn execute(
     options: &RunOptions<'_>,
     progress: &mut dyn Progress,
 ) -> Result<RunReport, ResultsError> {
-    let mut run = Run {
-        plan,
-        dir,
-        finished: finished.into_iter().map(|record| (record.point.number, record)).collect(),
-        options,
-        progress,
-        records: BTreeMap::new(),
-        seen: BTreeSet::new(),
-        ids: BTreeMap::new(),
-        digests: BTreeMap::new(),
-        hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
-        gpu_memory: GpuMemory::new(options.gpus),
-        died_ns: None,
-    };
+    let mut run = Run::new(plan, dir, finished, options, progress);
     run.progress.begin(plan.points.len() as u32);
     match &plan.compare {
         Some(compare) => run.paired(compare)?,
@@ -124,6 +111,31 @@ pub(super) struct Loaded {
     pub(super) hardware: CellHardware,
     /// From the death of the cell before to this one's start.
     restart_ns: Option<u64>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        dir: &'a mut RunDir,
+        finished: Vec<PointRecord>,
+        options: &'a RunOptions<'a>,
+        progress: &'a mut dyn Progress,
+    ) -> Self {
+        Self {
+            plan,
+            dir,
+            finished: finished.into_iter().map(|record| (record.point.number, record)).collect(),
+            options,
+            progress,
+            records: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            ids: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
+            gpu_memory: GpuMemory::new(options.gpus),
+            died_ns: None,
+        }
+    }
 }
 
 impl Run<'_> {

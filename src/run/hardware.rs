@@ -141,7 +141,7 @@ impl CellHardware {
         }
         let workload = Workload::new(spec.workload.clone()).map_err(|error| error.to_string())?;
         let lengths = (0..workload.len()).map(|request| workload.lengths(request));
-        Ok(judge(&work(model, spec.load, lengths, known.rates()), summary.seconds(), known, None))
+        Ok(judge(&work(model, spec.load.clone(), lengths, known.rates()), summary.seconds(), known, None))
     }
 }
 
@@ -219,6 +219,7 @@ mod tests {
                 seed: 1,
                 stream: 1,
                 ids: vec![IdRange { start: 0, end: 100 }],
+                saved: None,
             },
         }
     }

@@ -1,6 +1,8 @@
 //! Runs a plan: starts cells, warms up, times, stops when the figures are good enough, and survives what goes wrong.
 
+mod capacity;
 mod counters;
+mod datasets;
 mod execute;
 mod gpu_memory;
 mod hardware;
@@ -13,6 +15,8 @@ mod progress;
 mod restarts;
 mod traced;
 
+pub use capacity::{CapacityReport, find_capacity};
+pub use datasets::prepare;
 pub(crate) use execute::engine_label;
 pub use execute::{DOUBLES_VARIABLE, RunOptions, RunReport, execute};
 pub use hardware::OpenGpus;

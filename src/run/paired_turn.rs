@@ -226,7 +226,7 @@ impl Run<'_> {
         let expected = (workload.output.mean() * f64::from(workload.requests)) as u64;
         self.progress.trial(&format!("{what} of {}", point.label()), expected);
         let device_clock = self.plan.trials.device_clock;
-        let spec = TrialSpec { trial: ordinal, kind, method, load: point.load, device_clock, workload };
+        let spec = TrialSpec { trial: ordinal, kind, method, load: point.load.clone(), device_clock, workload };
         self.hardware.watch(running.cell.pid());
         self.hardware.begin();
         let mut figures = Figures { aggregate: Aggregate::default(), progress: self.progress };

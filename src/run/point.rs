@@ -14,9 +14,9 @@ use super::{
 use crate::{
     cell::{
         parent::{Cell, CellError},
-        protocol::{Method, TrialKind, TrialSpec},
+        protocol::{Load, Method, TrialKind, TrialSpec},
     },
-    engine::{EngineInfo, ErrorKind, IdRange},
+    engine::{EngineError, EngineInfo, ErrorKind, IdRange},
     measure::telemetry::{Mark, marks},
     metrics::{
         self,
@@ -24,7 +24,7 @@ use crate::{
     },
     plan::{Plan, Point},
     results::{Discard, Failure, PointRecord, PointStatus, ResultsError, RunDir, TrialRecord},
-    workload::{Workload, WorkloadSpec},
+    workload::{Workload, WorkloadSpec, arrivals::Schedule},
 };
 
 /// All that a point's trials share.
@@ -78,18 +78,28 @@ impl From<ResultsError> for Ended {
 
 /// What [`Bench::key`] hashes. Of the engine, only what would be the same at the next launch: neither
 /// [`EngineInfo::observed`] nor the KV capacity that follows from it.
-fn key(info: &EngineInfo, model_digest: Option<&str>, workload_digest: &str, point: &Point) -> String {
-    let identity = json!({
+fn key(
+    info: &EngineInfo,
+    model_digest: Option<&str>,
+    workload: &str,
+    arrivals: Option<String>,
+    point: &Point,
+) -> String {
+    let mut identity = json!({
         "engine": info.engine,
         "version": info.version,
         "boundary": info.boundary,
         "device": info.device,
         "effective": info.effective,
         "model": model_digest,
-        "workload": workload_digest,
+        "workload": workload,
         "sampling": point.workload.sampling,
         "load": point.load,
     });
+    // Keys of other load modes stay as they were before there was this one.
+    if let Some(arrivals) = arrivals {
+        identity["arrivals"] = arrivals.into();
+    }
     blake3::hash(identity.to_string().as_bytes()).to_hex().to_string()
 }
 
@@ -97,15 +107,27 @@ impl Bench<'_> {
     /// Hash of what determines the point's figures: a resumed run skips the point only when it finds the same. None when
     /// its workload cannot be made.
     pub fn key(&self, point: &Point) -> Option<String> {
-        let workload = Workload::new(self.workload(point, TrialKind::Timed, point.load.method(), 0)).ok()?.digest();
-        Some(key(self.info, self.model_digest, &workload, point))
+        let spec = self.workload(point, TrialKind::Timed, point.load.method(), 0);
+        let arrivals = match &point.load {
+            Load::Open { arrivals, .. } => {
+                Some(Schedule::new(arrivals, spec.requests, spec.seed, spec.stream).ok()?.digest())
+            }
+            _ => None,
+        };
+        let workload = Workload::new(spec).ok()?.digest();
+        Some(key(self.info, self.model_digest, &workload, arrivals, point))
     }
 
     /// The requests of one trial. The stream depends on the work and on how many trials of that kind came before, not on
     /// the engine: every engine gets the same ids, and no two trials do.
     pub fn workload(&self, point: &Point, kind: TrialKind, method: Method, ordinal: u32) -> WorkloadSpec {
         let work = &point.workload;
-        let what = json!([work, point.load, kind, method, ordinal]).to_string();
+        let what = match &work.data {
+            None => json!([work, point.load, kind, method, ordinal]),
+            // Neither the file's place nor what a model's tokenizer makes of it changes which requests come when.
+            Some(_) => json!([work.requests, work.seed, point.load, kind, method, ordinal]),
+        }
+        .to_string();
         let hash = blake3::hash(what.as_bytes());
         let stream = hash.as_bytes().iter().take(8).fold(0, |word: u64, byte| word << 8 | u64::from(*byte));
         WorkloadSpec {
@@ -116,6 +138,7 @@ impl Bench<'_> {
             seed: work.seed,
             stream,
             ids: self.ids.clone(),
+            saved: work.data.as_ref().and_then(|data| data.saved.clone()),
         }
     }
 
@@ -128,14 +151,57 @@ impl Bench<'_> {
         dir: &mut RunDir,
         progress: &mut dyn Progress,
     ) -> Result<(Option<PointRecord>, CellState), ResultsError> {
-        let mut record = PointRecord {
+        let mut record = self.record(point, key);
+        let outcome = self.trials(&mut Hands { cell, dir, progress }, &mut record);
+        Self::settle(outcome, record, cell)
+    }
+
+    /// Measures the point by a single timed trial, its `ordinal` telling its requests from those of other trials; the first
+    /// is preceded by a warm-up.
+    pub fn probe(
+        &self,
+        cell: &mut Cell,
+        point: Point,
+        ordinal: u32,
+        dir: &mut RunDir,
+        progress: &mut dyn Progress,
+    ) -> Result<(Option<PointRecord>, CellState), ResultsError> {
+        let mut record = self.record(point, None);
+        let hands = &mut Hands { cell, dir, progress };
+        let outcome = self.probe_trial(hands, &mut record, ordinal);
+        record.stopped_by = "probe".to_owned();
+        Self::settle(outcome, record, cell)
+    }
+
+    fn probe_trial(&self, hands: &mut Hands<'_>, record: &mut PointRecord, ordinal: u32) -> Result<(), Ended> {
+        let method = Method::Steps;
+        if ordinal == 0 && self.plan.trials.max_warmup > 0 {
+            let trial = Trial { kind: TrialKind::Warmup, method, ordinal, number: 0 };
+            record.warmup_seconds.push(self.warm_up(hands, &record.point, trial)?);
+        }
+        let trial = Trial { kind: TrialKind::Timed, method, ordinal, number: 0 };
+        record.trials.push(self.timed(hands, &record.point, trial)?);
+        Ok(())
+    }
+
+    /// A record to be filled.
+    fn record(&self, point: Point, key: Option<String>) -> PointRecord {
+        PointRecord {
             key,
             engine: Some(self.info.clone()),
             model_digest: self.model_digest.map(str::to_owned),
             load_ns: Some(self.load_ns),
             ..PointRecord::empty(point, PointStatus::Ok)
-        };
-        let failure = match self.trials(&mut Hands { cell, dir, progress }, &mut record) {
+        }
+    }
+
+    /// What a point's end means for its record and its cell.
+    fn settle(
+        outcome: Result<(), Ended>,
+        mut record: PointRecord,
+        cell: &Cell,
+    ) -> Result<(Option<PointRecord>, CellState), ResultsError> {
+        let failure = match outcome {
             Ok(()) => return Ok((Some(record), CellState::Alive)),
             Err(Ended::Interrupted) => return Ok((None, CellState::Alive)),
             // Records that give no figure are the engine's doing, and cost its point.
@@ -157,6 +223,9 @@ impl Bench<'_> {
     }
 
     fn trials(&self, hands: &mut Hands<'_>, record: &mut PointRecord) -> Result<(), Ended> {
+        if let Some(why) = record.point.workload.outside_of(self.info.model.vocab_size) {
+            return Err(CellError::Engine(EngineError::bad_request(why)).into());
+        }
         let policy = &self.plan.trials;
         let method = record.point.load.method();
         let mut steady = metrics::warmup::Steady::new();
@@ -241,6 +310,7 @@ impl Bench<'_> {
         let spec = self.begin(hands, point, trial)?;
         let Trial { method, number, .. } = trial;
         let tables = hands.dir.trial_tables(point.number, number, method);
+        let tables = tables.judged(&point.load, self.plan.slo.as_ref());
         let mut tables = tables.with_progress(|tokens| hands.progress.tokens(tokens));
         self.hardware.begin();
         let summary = hands.cell.watched_trial(&spec, self.plan.patience(spec.kind), &mut tables);
@@ -278,7 +348,7 @@ impl Bench<'_> {
         let expected = (workload.output.mean() * f64::from(workload.requests)) as u64;
         hands.progress.trial(&format!("{what} {}", ordinal + 1), expected);
         let device_clock = self.plan.trials.device_clock;
-        Ok(TrialSpec { trial: number, kind, method, load: point.load, device_clock, workload })
+        Ok(TrialSpec { trial: number, kind, method, load: point.load.clone(), device_clock, workload })
     }
 }
 
@@ -314,7 +384,7 @@ mod tests {
     fn what_differs_from_launch_to_launch_is_no_part_of_the_key() {
         let record = testing::point(0, "llama.cpp", &[]);
         let info = record.engine.unwrap();
-        let key_of = |info: &EngineInfo| key(info, Some("weights"), "requests", &record.point);
+        let key_of = |info: &EngineInfo| key(info, Some("weights"), "requests", None, &record.point);
 
         let mut relaunched = info.clone();
         relaunched.observed.insert("num_gpu_blocks".to_owned(), json!(28_017));

@@ -152,7 +152,7 @@ impl Launch<'_> {
     ) -> Result<(TrialSummary, Kept), Stopped> {
         let workload = self.bench.workload(point, kind, method, ordinal);
         let device_clock = self.bench.plan.trials.device_clock;
-        let spec = TrialSpec { trial: ordinal, kind, method, load: point.load, device_clock, workload };
+        let spec = TrialSpec { trial: ordinal, kind, method, load: point.load.clone(), device_clock, workload };
         let mut kept = Kept::default();
         // Sampled as a timed trial is, so that untraced launches differ from it in nothing.
         self.bench.hardware.begin();

@@ -1,6 +1,7 @@
 //! Whether the times mean what they should: who took them, how long they are, whether they agree.
 use super::{Limits, finding::Finding};
 use crate::{
+    cell::protocol::Load,
     measure::MAX_DISAGREEMENT,
     metrics::{median_interval, stopping::CONFIDENCE},
     results::{PointRecord, TrialRecord},
@@ -47,10 +48,24 @@ pub(super) fn schedule(record: &PointRecord, trials: &[&TrialRecord]) -> Vec<(Op
     trials.iter().filter_map(|trial| Some((Some(trial.trial), schedule_reason(record, trial)?))).collect()
 }
 
-/// The hook for loads with arrival times: None where the load mode has none.
-fn schedule_reason(record: &PointRecord, _: &TrialRecord) -> Option<Finding> {
+/// None where the load mode has no arrival times.
+fn schedule_reason(record: &PointRecord, trial: &TrialRecord) -> Option<Finding> {
     match record.point.load {
-        crate::cell::protocol::Load::Offline { .. } | crate::cell::protocol::Load::Closed { .. } => None,
+        Load::Offline { .. } | Load::Closed { .. } => None,
+        Load::Open { .. } => Some(match &trial.summary.schedule {
+            None => Finding::unknown("the cell did not say when it released its requests"),
+            Some(schedule) => match (&schedule.saturation, schedule.fidelity_ok) {
+                (Some(saturation), _) => Finding::bad(
+                    format!("the engine was overloaded and the trial was ended early: {}", saturation.reason),
+                    &[("unfinished", f64::from(saturation.unfinished))],
+                ),
+                (None, false) => Finding::bad(
+                    format!("requests were not released as scheduled: {}", schedule.reasons.join("; ")),
+                    &[("lateness_p99_ns", schedule.lateness.p99_ns), ("drift_ns", schedule.drift_ns)],
+                ),
+                (None, true) => Finding::Good,
+            },
+        }),
     }
 }
 

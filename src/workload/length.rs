@@ -28,6 +28,19 @@ pub enum LengthDist {
         /// Longest.
         hi: u32,
     },
+    /// As a dataset has them; None until it has been read.
+    Data(Option<DataLengths>),
+}
+
+/// The lengths that a dataset has, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DataLengths {
+    /// Shortest.
+    pub lo: u32,
+    /// Longest.
+    pub hi: u32,
+    /// Arithmetic mean.
+    pub mean: f64,
 }
 
 /// Why a text is no length distribution.
@@ -55,6 +68,7 @@ impl LengthDist {
         match *self {
             Self::Fixed(n) => n,
             Self::Uniform { lo, .. } | Self::Normal { lo, .. } => lo,
+            Self::Data(data) => data.map_or(1, |data| data.lo),
         }
     }
 
@@ -63,19 +77,26 @@ impl LengthDist {
         match *self {
             Self::Fixed(n) => n,
             Self::Uniform { hi, .. } | Self::Normal { hi, .. } => hi,
+            Self::Data(data) => data.map_or(1, |data| data.hi),
         }
     }
 
-    /// The mean length in tokens; for a normal one, before truncation.
+    /// Whether the lengths are a dataset's own.
+    pub fn is_data(&self) -> bool {
+        matches!(self, Self::Data(_))
+    }
+
+    /// The mean length in tokens; for a normal one, before truncation; not a number for a dataset that was not read yet.
     pub fn mean(&self) -> f64 {
         match *self {
             Self::Fixed(n) => f64::from(n),
             Self::Uniform { lo, hi } => (f64::from(lo) + f64::from(hi)) / 2.0,
             Self::Normal { mean, .. } => mean,
+            Self::Data(data) => data.map_or(f64::NAN, |data| data.mean),
         }
     }
 
-    /// Draws a length.
+    /// Draws a length. A dataset's lengths are not drawn: for them this is the mean.
     pub fn draw(&self, rng: &mut impl RngExt) -> u32 {
         match *self {
             Self::Fixed(n) => n,
@@ -91,6 +112,7 @@ impl LengthDist {
                 }
                 (mean.round() as u32).clamp(lo, hi)
             }
+            Self::Data(_) => (self.mean().round() as u32).max(1),
         }
     }
 
@@ -99,7 +121,8 @@ impl LengthDist {
             return Err(LengthError::Zero(text.to_owned()));
         }
         let empty = match self {
-            Self::Fixed(_) => false,
+            Self::Fixed(_) | Self::Data(None) => false,
+            Self::Data(Some(data)) => data.lo > data.hi,
             Self::Uniform { lo, hi } => lo > hi,
             Self::Normal { mean, sd, lo, hi } => {
                 !(mean.is_finite() && sd.is_finite() && sd >= 0.0)
@@ -125,6 +148,9 @@ impl FromStr for LengthDist {
     fn from_str(text: &str) -> Result<Self, LengthError> {
         let text = text.trim();
         let syntax = || LengthError::Syntax(text.to_owned());
+        if let Some(rest) = text.strip_prefix("data") {
+            return data(rest).map(Self::Data).ok_or_else(syntax)?.checked(text);
+        }
         if let Some(inner) = text.strip_prefix("normal(").and_then(|rest| rest.strip_suffix(')')) {
             let fields: Vec<f64> =
                 inner.split(',').map(|field| field.trim().parse()).collect::<Result<_, _>>().map_err(|_| syntax())?;
@@ -147,6 +173,17 @@ impl FromStr for LengthDist {
     }
 }
 
+/// What follows the word `data`: nothing, or shortest, longest and mean.
+fn data(rest: &str) -> Option<Option<DataLengths>> {
+    if rest.is_empty() {
+        return Some(None);
+    }
+    let mut fields = rest.strip_prefix('(')?.strip_suffix(')')?.split(',');
+    let (lo, hi, mean) = (fields.next()?, fields.next()?, fields.next()?);
+    let data = DataLengths { lo: lo.parse().ok()?, hi: hi.parse().ok()?, mean: mean.parse().ok()? };
+    (fields.next().is_none() && data.mean.is_finite()).then_some(Some(data))
+}
+
 impl fmt::Display for LengthDist {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -154,6 +191,8 @@ impl fmt::Display for LengthDist {
             Self::Uniform { lo, hi } => write!(f, "{lo}..{hi}"),
             Self::Normal { mean, sd, lo: 1, hi: u32::MAX } => write!(f, "normal({mean},{sd})"),
             Self::Normal { mean, sd, lo, hi } => write!(f, "normal({mean},{sd},{lo},{hi})"),
+            Self::Data(None) => f.write_str("data"),
+            Self::Data(Some(DataLengths { lo, hi, mean })) => write!(f, "data({lo},{hi},{mean})"),
         }
     }
 }
@@ -181,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_form_reads_back_as_it_was_written() {
-        for text in ["128", "64..256", "normal(128,32)", "normal(128,32,16,512)"] {
+        for text in ["128", "64..256", "normal(128,32)", "normal(128,32,16,512)", "data", "data(3,9,4.5)"] {
             let dist: LengthDist = text.parse().unwrap();
             assert_eq!(dist.to_string(), text);
         }
@@ -189,7 +228,7 @@ mod tests {
 
     #[test]
     fn bad_lengths_are_refused_with_the_reason() {
-        for text in ["", "x", "-3", "1.5", "normal(3)", "normal(a,b)", "1..2..3"] {
+        for text in ["", "x", "-3", "1.5", "normal(3)", "normal(a,b)", "1..2..3", "data(1)", "data(1,2,nan)"] {
             assert!(matches!(text.parse::<LengthDist>(), Err(LengthError::Syntax(_))), "{text}");
         }
         for text in ["0", "0..4", "normal(4,1,0,9)"] {

@@ -6,7 +6,10 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-use super::LengthDist;
+use super::{
+    LengthDist,
+    saved::{Chosen, SavedRef},
+};
 use crate::engine::{IdRange, Request, RequestBatch, RequestId, Sampling, TokenId};
 
 /// All that determines a trial's requests.
@@ -26,6 +29,10 @@ pub struct WorkloadSpec {
     pub stream: u64,
     /// The ids that prompts are drawn from: the model's ordinary ones.
     pub ids: Vec<IdRange>,
+    /// The saved workload that the prompts come from instead of being drawn; `input` is then [`LengthDist::Data`], and
+    /// `output` too unless it replaces what the data say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<SavedRef>,
 }
 
 /// Why a workload cannot be made.
@@ -37,6 +44,9 @@ pub enum WorkloadError {
     /// No requests.
     #[error("the workload has 0 requests: expected at least 1")]
     NoRequests,
+    /// The saved workload cannot be used.
+    #[error("{0}")]
+    Saved(String),
 }
 
 /// A trial's requests, made when asked for.
@@ -48,6 +58,8 @@ pub struct Workload {
     /// coprime: no two of the first `n` requests share their first id, no two of the first `n²` their first two.
     step: u64,
     offset: u64,
+    /// The requests, where they are not drawn.
+    chosen: Option<Chosen>,
 }
 
 impl Workload {
@@ -58,6 +70,14 @@ impl Workload {
     pub fn new(spec: WorkloadSpec) -> Result<Self, WorkloadError> {
         if spec.requests == 0 {
             return Err(WorkloadError::NoRequests);
+        }
+        if let Some(saved) = &spec.saved {
+            let chosen = Chosen::new(saved, spec.requests, spec.seed, spec.stream)
+                .map_err(|error| WorkloadError::Saved(error.to_string()))?;
+            return Self::from_saved(spec, chosen);
+        }
+        if let Some(length) = [&spec.input, &spec.output].into_iter().find(|length| length.is_data()) {
+            return Err(WorkloadError::Saved(format!("lengths are '{length}', but no saved workload is named")));
         }
         let table: Vec<TokenId> = spec.ids.iter().flat_map(|range| range.start..range.end).map(TokenId).collect();
         if table.len() < 2 {
@@ -72,7 +92,20 @@ impl Workload {
             }
         };
         let offset = rng.random_range(0..n * n);
-        Ok(Self { spec, table, step, offset })
+        Ok(Self { spec, table, step, offset, chosen: None })
+    }
+
+    fn from_saved(spec: WorkloadSpec, chosen: Chosen) -> Result<Self, WorkloadError> {
+        if !spec.input.is_data() {
+            let why = format!("prompts come from a saved workload, but their lengths are to be {}", spec.input);
+            return Err(WorkloadError::Saved(why));
+        }
+        match chosen.without_output().filter(|_| spec.output.is_data()) {
+            Some(request) => Err(WorkloadError::Saved(format!(
+                "request {request} of the saved workload has no output length: give one for all (--output)"
+            ))),
+            None => Ok(Self { spec, table: Vec::new(), step: 0, offset: 0, chosen: Some(chosen) }),
+        }
     }
 
     /// What it was made from.
@@ -92,6 +125,11 @@ impl Workload {
 
     /// Lengths of request `index`: (prompt tokens, output tokens).
     pub fn lengths(&self, index: u32) -> (u32, u32) {
+        if let Some(chosen) = &self.chosen {
+            let said = chosen.output(index).filter(|_| self.spec.output.is_data());
+            let drawn = || self.spec.output.draw(&mut rng_for(&[self.spec.seed, u64::from(index)]));
+            return (chosen.prompt(index).len() as u32, said.unwrap_or_else(drawn));
+        }
         if let (LengthDist::Fixed(input), LengthDist::Fixed(output)) = (self.spec.input, self.spec.output) {
             return (input, output);
         }
@@ -104,6 +142,11 @@ impl Workload {
         let (input, output_tokens) = self.lengths(index);
         prompt.clear();
         prompt.reserve(input as usize);
+        let sampling = Sampling { seed: mix(self.spec.sampling.seed, u64::from(index)), ..self.spec.sampling };
+        if let Some(chosen) = &self.chosen {
+            prompt.extend_from_slice(chosen.prompt(index));
+            return Request { id: RequestId(index), prompt, output_tokens, sampling };
+        }
         let n = self.table.len() as u64;
         let unique = (u128::from(self.step) * u128::from(index) + u128::from(self.offset)) % u128::from(n * n);
         for digit in [unique as u64 % n, unique as u64 / n].into_iter().take(input as usize) {
@@ -117,7 +160,6 @@ impl Workload {
                 prompt.push(self.table[((u64::from(half) * n) >> 32) as usize]);
             }
         }
-        let sampling = Sampling { seed: mix(self.spec.sampling.seed, u64::from(index)), ..self.spec.sampling };
         Request { id: RequestId(index), prompt, output_tokens, sampling }
     }
 
@@ -153,7 +195,7 @@ impl Workload {
     }
 }
 
-fn rng_for(words: &[u64]) -> Xoshiro256PlusPlus {
+pub(crate) fn rng_for(words: &[u64]) -> Xoshiro256PlusPlus {
     Xoshiro256PlusPlus::seed_from_u64(words.iter().fold(0, |state, word| mix(state, *word)))
 }
 
@@ -184,6 +226,7 @@ mod tests {
             seed: 7,
             stream: 0,
             ids: vec![IdRange { start: 10, end: 400 }, IdRange { start: 500, end: 600 }],
+            saved: None,
         }
     }
 

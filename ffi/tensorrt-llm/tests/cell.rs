@@ -52,7 +52,7 @@ fn trial(method: Method, load: Load) -> TrialSpec {
     let sampling = Sampling::default();
     let ids = vec![IdRange { start: 4, end: 1000 }];
     let (input, output) = ("10".parse().unwrap(), "8".parse().unwrap());
-    let workload = WorkloadSpec { requests: 6, input, output, sampling, seed: 3, stream: 0, ids };
+    let workload = WorkloadSpec { requests: 6, input, output, sampling, seed: 3, stream: 0, ids, saved: None };
     TrialSpec { trial: 0, kind: TrialKind::Timed, method, load, device_clock: Default::default(), workload }
 }
 

@@ -23,6 +23,7 @@ fn step(start_ns: u64, end_ns: u64) -> StepRow {
 fn request(request: u32, scheduled_ns: u64, first_ns: u64, last_ns: u64) -> RequestRow {
     RequestRow {
         scheduled_ns,
+        released_ns: u64::MAX,
         submitted_ns: scheduled_ns,
         first_ns,
         last_ns,

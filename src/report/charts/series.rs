@@ -308,23 +308,18 @@ pub(super) fn subtitle(records: &[&PointRecord]) -> String {
         shared(&|r| engine(r).map(|e| e.model.name).filter(|name| !name.is_empty())),
         shared(&|r| engine(r).and_then(|e| e.model.weights_dtype)),
         shared(&|r| {
-            Some(match r.point.load {
+            Some(match &r.point.load {
                 Load::Offline { .. } => "offline".to_owned(),
-                _ => format!("{} load", load_mode(r)),
+                Load::Closed { .. } => "closed load".to_owned(),
+                Load::Open { arrivals, .. } => format!("open, {}", arrivals.process),
             })
         }),
         shared(&|r| Some(format!("{} requests", r.point.workload.requests))),
-        shared(&|r| Some(format!("{} tokens in", r.point.workload.input))),
-        shared(&|r| Some(format!("{} out", r.point.workload.output))),
+        shared(&|r| Some(format!("{} tokens in", r.point.workload.input_text()))),
+        shared(&|r| Some(format!("{} out", r.point.workload.output_text()))),
         shared(&|r| engine(r).map(|e| e.device)),
     ];
     shorten(&parts.into_iter().flatten().map(|part| one_line(&part)).collect::<Vec<_>>().join(" · "), 130)
-}
-
-/// The load mode's own name.
-fn load_mode(record: &PointRecord) -> String {
-    let load = serde_json::to_value(record.point.load).ok();
-    load.and_then(|load| Some(load.get("mode")?.as_str()?.to_owned())).unwrap_or_default()
 }
 
 #[cfg(test)]

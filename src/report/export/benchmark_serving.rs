@@ -21,7 +21,7 @@ pub(super) fn rows(info: &RunInfo, record: &PointRecord) -> Result<Vec<Map<Strin
 fn row(info: &RunInfo, record: &PointRecord, run: usize, trial: &TrialRecord) -> Map<String, Value> {
     let (summary, figures) = (&trial.summary, &trial.figures);
     let asked = record.point.workload.requests;
-    let (rate, at_once) = traffic(record.point.load);
+    let (rate, at_once) = traffic(&record.point.load);
     let mut row = object([
         ("date", json!(date(&info.started_at))),
         // There is no endpoint, and nothing is tokenised.
@@ -58,14 +58,11 @@ fn row(info: &RunInfo, record: &PointRecord, run: usize, trial: &TrialRecord) ->
 }
 
 /// `request_rate` and `max_concurrency`. vLLM's benchmark writes "inf" when nothing but the concurrency holds requests back.
-fn traffic(load: Load) -> (Value, Option<u32>) {
-    // A load mode with a rate of its own has neither here.
-    if let Load::Offline { batch } = load {
-        (json!("inf"), Some(batch))
-    } else if let Load::Closed { concurrency } = load {
-        (json!("inf"), Some(concurrency))
-    } else {
-        (Value::Null, None)
+fn traffic(load: &Load) -> (Value, Option<u32>) {
+    match load {
+        Load::Offline { batch } => (json!("inf"), Some(*batch)),
+        Load::Closed { concurrency } => (json!("inf"), Some(*concurrency)),
+        Load::Open { arrivals, max_in_flight } => (json!(arrivals.rate), *max_in_flight),
     }
 }
 

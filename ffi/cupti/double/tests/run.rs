@@ -28,6 +28,7 @@ fn plan(trace: TraceMode) -> Plan {
             output: LengthDist::Fixed(128),
             sampling: Sampling::default(),
             seed: 1,
+            data: None,
         },
         axes: vec![("batch".to_owned(), batch.to_string())],
     };
@@ -51,6 +52,7 @@ fn plan(trace: TraceMode) -> Plan {
         fairness: Default::default(),
         agree: false,
         telemetry: None,
+        slo: None,
         load_within: Duration::from_secs(60),
         trial_within: Duration::from_secs(60),
         endurance: Default::default(),

@@ -61,6 +61,7 @@ pub fn trial(method: Method, batch: u32, output: u32) -> TrialSpec {
             seed: 3,
             stream: 0,
             ids: vec![IdRange { start: 4, end: 1000 }],
+            saved: None,
         },
     }
 }

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# How late Tacho and `aiperf` release requests, and up to which rate each keeps up.
+#
+#   benches/peers/load.sh [OPTION...]
+#
+#   --rate N          requests/s of the same offered load on both sides (default 500), constant
+#   --seconds N       how long each side offers it, and each rate of the ceilings (default 20)
+#   --ceiling LIST    rates to try for the ceilings, ascending (default 1000,2000,…,256000); each side stops at its first miss
+#   --high N          Tacho's own high rate, Poisson (default 10000), for --minutes N of schedule (default 10)
+#   --aiperf PROGRAM  an aiperf; without it, one is installed from PyPI into an environment of its own in the cache
+#   --tacho PROGRAM   a built `tacho`; without it, this clone's is built
+#   --keep FOLDER     keeps every run's files there
+#
+# Tacho's lateness is released - scheduled, by the cell's own stamps, with `sim` without costs in real time; its requests
+# need no HTTP. The peer's is the arrival at a server on this machine that does nothing (benches/peers/noop_server.rs), against
+# the even schedule laid through the arrivals as favourably as they allow: the earliest one is late by 0. So the peer's figure
+# includes the way to the server, a fraction of a millisecond, and leaves out any lateness that all its requests share. A rate
+# is kept up with when at least 98 % of it arrives and the 99th percentile of the lateness is at most 10 ms. Figures count
+# on a quiet machine only.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../../scripts/lib.sh"
+
+rate=500 seconds=20 ceiling=1000,2000,4000,8000,16000,32000,64000,128000,256000 high=10000 minutes=10 aiperf='' tacho='' keep=''
+while [ $# -gt 0 ]; do
+    [ $# -gt 1 ] || die "$1 needs a value; the head of $0 says what there is"
+    case $1 in
+    --rate) rate=$2 ;;
+    --seconds) seconds=$2 ;;
+    --ceiling) ceiling=$2 ;;
+    --high) high=$2 ;;
+    --minutes) minutes=$2 ;;
+    --aiperf) aiperf=$2 ;;
+    --tacho) tacho=$2 ;;
+    --keep) keep=$2 ;;
+    *) die "unknown option '$1'; the head of $0 says what there is" ;;
+    esac
+    shift 2
+done
+for number in "$rate" "$seconds" "$high" "$minutes"; do
+    [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a whole number of at least 1, found '$number'"
+done
+if [ -z "$tacho" ]; then
+    "$root/scripts/build.sh" >&2
+    tacho=$(target_dir)/release/tacho
+fi
+[ -x "$tacho" ] || die "--tacho: $tacho is not a program"
+python=$(command -v python3) || die "python3 is needed to read the figures"
+if [ -z "$aiperf" ]; then
+    venv=$cache_dir/peers/aiperf
+    if [ ! -x "$venv/bin/aiperf" ]; then
+        uv=$(uv_program "$python")
+        say "installing aiperf from PyPI into $venv"
+        if ! "$uv" venv -q --clear --python 3.12 "$venv" >&2 ||
+            ! "$uv" pip install -q --python "$venv/bin/python" aiperf==0.13.0 >&2; then
+            die "aiperf could not be installed; name one with --aiperf"
+        fi
+    fi
+    aiperf=$venv/bin/aiperf
+fi
+out=$keep
+if [ -z "$out" ]; then
+    out=$(mktemp -d)
+    trap 'rm -rf "$out"' EXIT
+fi
+mkdir -p "$out"
+rustc --edition 2024 -O "$root/benches/peers/noop_server.rs" -o "$out/noop_server" || die "the no-op server does not compile"
+# aiperf makes texts: a word a token, so that nothing is fetched.
+mkdir -p "$out/model"
+echo '{"vocab_size": 1000}' >"$out/model/config.json"
+"$(dirname "$aiperf")/python" "$root/benches/peers/vllm_tokenizer.py" "$out/model" "$out/tokenizer" ||
+    die "no tokenizer could be made: expected the python of aiperf's environment beside $aiperf"
+table=("$python" "$root/benches/peers/load_table.py")
+
+# tacho NAME RATE REQUESTS ARRIVALS: one open trial of sim without costs.
+offer_tacho() {
+    "$tacho" run --engine sim --engine-option sim.step_base_us=0 --engine-option sim.prefill_token_us=0 \
+        --engine-option sim.decode_seq_us=0 --engine-option sim.max_seqs=1024 --input 1 --output 1 --rate "$2" --requests "$3" \
+        --arrivals "$4" --max-warmup 0 --min-trials 1 --max-trials 1 --telemetry off --quiet --out "$out/$1" \
+        >"$out/$1.log" 2>&1 || die "tacho run failed: $(tail -n 20 "$out/$1.log")"
+}
+
+# aiperf NAME RATE REQUESTS: the same from aiperf, to a server of its own.
+offer_aiperf() {
+    local port server
+    mkfifo "$out/$1.stop"
+    "$out/noop_server" "$out/$1.arrivals" <"$out/$1.stop" >"$out/$1.port" &
+    server=$!
+    exec 3>"$out/$1.stop"
+    until [ -s "$out/$1.port" ]; do sleep 0.05; done
+    port=$(cat "$out/$1.port")
+    (cd "$out" && timeout $((seconds * 4 + 120)) "$aiperf" profile --model noop --url "http://127.0.0.1:$port" --endpoint-type chat --streaming --tokenizer "$out/tokenizer" \
+        --isl 8 --osl 1 --request-rate "$2" --arrival-pattern constant --request-count "$3" --random-seed 1 \
+        --ui-type none --artifact-dir "$out/$1") >"$out/$1.log" 2>&1 3>&- || say "aiperf at $2/s ended badly: $(tail -n 3 "$out/$1.log")"
+    exec 3>&-
+    wait "$server"
+}
+
+say "the same load, $rate/s for $seconds s: tacho, then aiperf"
+offer_tacho same "$rate" $((rate * seconds)) constant
+offer_aiperf same.aiperf "$rate" $((rate * seconds))
+say "tacho alone, $high/s for $minutes min"
+offer_tacho high "$high" $((high * minutes * 60)) poisson
+
+for side in tacho aiperf; do
+    for offered in ${ceiling//,/ }; do
+        say "$side's ceiling: $offered/s"
+        if [ "$side" = tacho ]; then
+            offer_tacho "ceiling.tacho.$offered" "$offered" $((offered * seconds)) constant
+        else
+            offer_aiperf "ceiling.aiperf.$offered" "$offered" $((offered * seconds))
+        fi
+        "${table[@]}" kept "$side" "$out/ceiling.$side.$offered" "$offered" $((offered * seconds)) || break
+    done
+done
+"${table[@]}" table "$out" "$rate" $((rate * seconds))

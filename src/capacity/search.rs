@@ -1,0 +1,154 @@
+//! Probabilistic bisection: a belief over where the limit lies, halved by trials that may err.
+//!
+//! Each trial is made at the belief's median; then what lies at or above it is multiplied by the probability that the service
+//! level is met there, and what lies below by the rest (Horstein 1963; Waeber, Frazier and Henderson 2013). A trial that
+//! says little moves the belief little, and the same load is tried again.
+
+/// Cells of a range of rates.
+const CELLS: usize = 2000;
+
+/// The belief.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// What the limit may be, ascending.
+    candidates: Vec<f64>,
+    weights: Vec<f64>,
+    /// Whether the last trial left open on which side of it the limit lies.
+    unsure: bool,
+}
+
+impl Search {
+    /// Rates between two bounds, at first equally likely in every factor.
+    pub fn rates(low: f64, high: f64) -> Self {
+        let step = (high / low).ln() / CELLS as f64;
+        let candidates: Vec<f64> = (0..=CELLS).map(|cell| low * (step * cell as f64).exp()).collect();
+        let weights = vec![1.0 / candidates.len() as f64; candidates.len()];
+        Self { candidates, weights, unsure: false }
+    }
+
+    /// Whole numbers from 0 (not even 1 meets the level) to `most`, at first about equally likely in every factor.
+    pub fn counts(most: u32) -> Self {
+        let candidates: Vec<f64> = (0..=most).map(f64::from).collect();
+        let raw: Vec<f64> = candidates.iter().map(|n| if *n < 1.0 { 0.5 } else { (1.0 / n).ln_1p() }).collect();
+        let sum: f64 = raw.iter().sum();
+        Self { candidates, weights: raw.into_iter().map(|weight| weight / sum).collect(), unsure: false }
+    }
+
+    /// Where the next trial tells most: about as much of the belief below it as from it on. After a trial so near to the limit
+    /// that it said little, halfway between there and the farther end of the interval instead, so that the interval closes.
+    pub fn next(&self) -> f64 {
+        if self.unsure {
+            let (median, low, high) = self.answer(super::COVERAGE);
+            let far = if high - median > median - low { high } else { low };
+            let wanted = (median + far) / 2.0;
+            let at = self.candidates.partition_point(|candidate| *candidate < wanted);
+            if let Some(candidate) = self.candidates[1..].get(at.saturating_sub(1)) {
+                return *candidate;
+            }
+        }
+        let mut below = 0.0;
+        let mut best = (f64::INFINITY, self.candidates[0]);
+        // The lowest is no question: it is met by definition.
+        for (weight, candidate) in self.weights.iter().zip(&self.candidates[1..]) {
+            below += weight;
+            let off = (below - 0.5_f64).abs();
+            if off < best.0 {
+                best = (off, *candidate);
+            }
+        }
+        best.1
+    }
+
+    /// Takes in a trial: the probability that the service level is met at this load.
+    pub fn update(&mut self, load: f64, met_probability: f64) {
+        self.unsure = (0.02..0.98).contains(&met_probability);
+        for (candidate, weight) in self.candidates.iter().zip(&mut self.weights) {
+            *weight *= if *candidate >= load { met_probability } else { 1.0 - met_probability };
+        }
+        let sum: f64 = self.weights.iter().sum();
+        self.weights.iter_mut().for_each(|weight| *weight /= sum);
+    }
+
+    /// The median, and the ends of the interval that leaves equal parts of what is outside `coverage` on both sides.
+    pub fn answer(&self, coverage: f64) -> (f64, f64, f64) {
+        let tail = (1.0 - coverage) / 2.0;
+        let at = |mass| self.candidates[self.place(mass)];
+        (at(0.5), at(tail), at(1.0 - tail))
+    }
+
+    /// Whether the answer lies at an end of what was looked at: (the lowest, the highest).
+    pub fn at_bounds(&self, coverage: f64) -> (bool, bool) {
+        let tail = (1.0 - coverage) / 2.0;
+        (self.place(tail) == 0, self.place(1.0 - tail) + 1 == self.candidates.len())
+    }
+
+    /// The first candidate with at least this much of the belief up to it.
+    fn place(&self, mass: f64) -> usize {
+        let mut sum = 0.0;
+        let found = self.weights.iter().position(|weight| {
+            sum += weight;
+            sum >= mass
+        });
+        found.unwrap_or(self.candidates.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    use super::*;
+
+    #[test]
+    fn sure_answers_find_a_rate_in_eleven_trials() {
+        for truth in [2.3, 17.0, 88.8, 140.0] {
+            let mut search = Search::rates(1.5, 150.0);
+            let mut trials = 0;
+            loop {
+                let at = search.next();
+                search.update(at, if at <= truth { 0.998 } else { 0.002 });
+                trials += 1;
+                let (_, low, high) = search.answer(0.95);
+                if (high - low) / (high + low) <= 0.03 {
+                    assert!(low <= truth * 1.003 && truth <= high * 1.003, "{truth}: {low} to {high}");
+                    break;
+                }
+            }
+            assert!(trials <= 11, "{truth}: {trials}");
+        }
+    }
+
+    #[test]
+    fn answers_that_err_give_intervals_that_hold() {
+        let mut held = 0;
+        for seed in 0..200 {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+            let truth = 3.0 + 100.0 * rng.random::<f64>();
+            let mut search = Search::rates(1.5, 150.0);
+            for _ in 0..20 {
+                let at = search.next();
+                let right = rng.random::<f64>() < 0.8;
+                search.update(at, if (at <= truth) == right { 0.8 } else { 0.2 });
+            }
+            let (_, low, high) = search.answer(0.95);
+            held += u32::from((low..=high).contains(&truth));
+        }
+        // 95 % of 200, five standard deviations (3.1) down.
+        assert!(held >= 175, "{held}");
+    }
+
+    #[test]
+    fn counts_end_at_one_number_or_at_none() {
+        for truth in [0, 1, 5, 64, 200] {
+            let mut search = Search::counts(200);
+            for _ in 0..14 {
+                let at = search.next();
+                search.update(at, if at <= f64::from(truth) { 0.998 } else { 0.002 });
+            }
+            let (median, ..) = search.answer(0.95);
+            assert_eq!(median, f64::from(truth));
+            assert_eq!(search.at_bounds(0.5), (truth == 0, truth == 200), "{truth}");
+        }
+    }
+}

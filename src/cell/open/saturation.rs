@@ -1,0 +1,84 @@
+//! Sees a queue that grows without end while a trial runs.
+//!
+//! Checked each time a quarter more requests have arrived. Over the last half of the arrivals, the number of requests in the
+//! system must have grown by more than 3 standard deviations of what it would wander by if the engine were exactly fast
+//! enough (per arrival a variance of the gaps' squared variation plus 1, as for exponential service). A system that still
+//! fills up does that too, but for no longer than a request's life: so at least [`ENOUGH`] requests must have ended before
+//! the first of [`IN_A_ROW`] checks in a row, between whose first and last the arrivals double.
+
+/// Checks that must all see growth.
+const IN_A_ROW: u32 = 4;
+/// Requests that must have ended before growth counts.
+const ENOUGH: u32 = 16;
+/// Arrivals before the first check.
+const FIRST: u32 = 64;
+const DEVIATIONS: f64 = 3.0;
+
+/// Watches one trial.
+pub(crate) struct Watch {
+    /// Requests in the system when each arrived.
+    in_system: Vec<u32>,
+    next_check: u32,
+    seen: u32,
+    gap_variation: f64,
+}
+
+impl Watch {
+    /// For arrivals whose gaps have this squared coefficient of variation.
+    pub(crate) fn new(requests: u32, gap_variation: f64) -> Self {
+        Self { in_system: Vec::with_capacity(requests as usize), next_check: FIRST, seen: 0, gap_variation }
+    }
+
+    /// Takes note of arrivals up to `arrived` in all, when `done` have ended. Gives what was seen once it is clear.
+    pub(crate) fn arrivals(&mut self, arrived: u32, done: u32) -> Option<String> {
+        while (self.in_system.len() as u32) < arrived {
+            // Those that were found together came one after the other, and none of them had ended.
+            self.in_system.push((self.in_system.len() as u32 + 1).saturating_sub(done));
+        }
+        if arrived < self.next_check || arrived as usize == self.in_system.capacity() {
+            return None;
+        }
+        self.next_check = arrived + arrived.div_ceil(4);
+        let half = arrived / 2;
+        let (before, now) = (self.in_system[half as usize], arrived.saturating_sub(done));
+        let wander = (f64::from(arrived - half) * (self.gap_variation + 1.0)).sqrt();
+        let grew = f64::from(now) - f64::from(before) > DEVIATIONS * wander;
+        self.seen = if grew && done >= ENOUGH { self.seen + 1 } else { 0 };
+        (self.seen >= IN_A_ROW).then(|| {
+            format!(
+                "the queue grows without end: of {arrived} requests that had arrived, {done} had ended; while the last \
+                 {} arrived, those in the system grew from {before} to {now}",
+                arrived - half
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Arrivals at rate 1, each served for 1 / `rate` by one server after a delay of `life`; gives when it was told.
+    fn watched(rate: f64, life: f64, requests: u32) -> Option<u32> {
+        let mut watch = Watch::new(requests, 0.0);
+        (1..=requests).find(|arrived| {
+            let time = f64::from(*arrived) - life;
+            let done = (time * rate).floor().clamp(0.0, f64::from(*arrived)) as u32;
+            watch.arrivals(*arrived, done.min(*arrived)).is_some()
+        })
+    }
+
+    #[test]
+    fn overload_is_seen_early_and_full_load_is_not() {
+        assert!(watched(0.5, 1.0, 2000).is_some_and(|at| at < 600), "{:?}", watched(0.5, 1.0, 2000));
+        assert!(watched(0.8, 1.0, 5000).is_some_and(|at| at < 3000), "{:?}", watched(0.8, 1.0, 5000));
+        assert_eq!(watched(1.0, 1.0, 5000), None);
+    }
+
+    #[test]
+    fn a_system_that_fills_up_is_not_overloaded() {
+        for life in [10.0, 63.0, 100.0, 200.0, 500.0, 900.0, 2500.0] {
+            assert_eq!(watched(1.0, life, 5000), None, "{life}");
+        }
+    }
+}
