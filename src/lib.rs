@@ -13,6 +13,7 @@ pub mod calibration;
 #[cfg(feature = "harness")]
 pub mod capacity;
 pub mod cell;
+#[cfg(feature = "harness")]
 pub mod comparison;
 #[cfg(feature = "harness")]
 pub mod doctor;

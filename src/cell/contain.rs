@@ -25,6 +25,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// Cells of this program that are not over: their statuses are collected by who started them.
 static LIVING: Mutex<Vec<(i32, String)>> = Mutex::new(Vec::new());
 static ADOPTS: AtomicBool = AtomicBool::new(false);
+static ENDING: AtomicBool = AtomicBool::new(false);
 static MARKS: AtomicU64 = AtomicU64::new(0);
 
 /// A new cell's mark: no other cell has it, not even after this program's number was given to another.
@@ -53,12 +54,19 @@ pub(super) fn began(pid: u32, mark: &str) {
     living().extend(i32::try_from(pid).map(|pid| (pid, mark.to_owned())));
 }
 
-/// Ends all cells of this program now: for a program that is about to end in the middle of their work.
+/// Ends all cells of this program now: for a program that is about to end in the middle of their work. [`ending`] tells
+/// other threads that those deaths are its own doing.
 pub fn end_all() {
+    ENDING.store(true, Ordering::SeqCst);
     let cells = living().clone();
     for (pid, mark) in cells {
         end(pid.unsigned_abs(), &mark);
     }
+}
+
+/// Whether [`end_all`] was called: the program ends any moment.
+pub fn ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
 }
 
 /// Kills all that is left of a cell whose own process has been waited for, and waits until it is gone. Returns the processes
@@ -188,6 +196,11 @@ mod tests {
         assert_ne!(mark, new_mark());
         assert!(marked(&mark).is_empty());
         let mut child = std::process::Command::new("sleep").arg("100").env(MARK_VARIABLE, &mark).spawn().unwrap();
+        // The kernel shows the new environment a little after `spawn` has returned.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while marked(&mark).is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         assert_eq!(marked(&mark), [child.id() as i32]);
         assert!(children().contains(&(child.id() as i32)));
         assert!(!catches(child.id() as i32, Signal::TERM));

@@ -15,7 +15,10 @@ use super::{
     restarts::{Restarts, pause},
 };
 use crate::{
-    cell::parent::{Cell, CellError, CellProgram},
+    cell::{
+        contain,
+        parent::{Cell, CellError, CellProgram},
+    },
     engine::{EngineInfo, ErrorKind, IdRange, LoadConfig},
     measure::monotonic_ns,
     model::check_trusted,
@@ -294,6 +297,10 @@ impl Run<'_> {
     }
 
     pub(super) fn keep(&mut self, record: PointRecord) -> Result<(), ResultsError> {
+        // A cell that this program has killed in order to end is no outcome of its point.
+        while contain::ending() {
+            std::thread::park();
+        }
         self.dir.point_done(record.clone())?;
         self.progress.point_done(&point::outcome_line(&record));
         self.note(record);

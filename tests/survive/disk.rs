@@ -82,17 +82,17 @@ fn every_call(how: &'static str, stride: usize) {
 
 #[test]
 fn a_disk_that_is_full_from_any_call_on_loses_nothing_finished() {
-    every_call("full", 9);
+    every_call("full", 23);
 }
 
 #[test]
 fn a_single_call_that_fails_loses_nothing_finished() {
-    every_call("once", 13);
+    every_call("once", 29);
 }
 
 #[test]
 fn a_disk_that_cannot_sync_is_said() {
-    every_call("sync", 5);
+    every_call("sync", 11);
 }
 
 #[test]

@@ -1,4 +1,6 @@
 //! Faults of the engine: recorded as what they are, and the next point runs.
+use tacho::cell::contain::MARK_VARIABLE;
+
 use super::*;
 
 const BASE: [&str; 9] =
@@ -117,4 +119,36 @@ fn secrets_reach_neither_cells_nor_files() {
     let refused = run(&["--engine", "vllm", "--engine-option", "vllm.hf_token=abc", "--model", "/x"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("secret"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn a_cell_does_not_inherit_secrets() {
+    let scratch = Scratch::new();
+    let args = with(&BASE, &["--batch", "1", "--engine-option", "sim.fault=hang", "--out", scratch.path()]);
+    let mut child = tacho()
+        .arg("run")
+        .args(&args)
+        .env("HF_TOKEN", "hf_a_secret_of_this_test")
+        .env("OPEN_OF_THIS_TEST", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let environment = loop {
+        let cells = children_of(child.id());
+        let read = |pid: &u32| fs::read(format!("/proc/{pid}/environ")).ok().map(|bytes| text(&bytes));
+        // The cell's own, not that of the moment between fork and exec.
+        if let Some(found) = cells.iter().filter_map(read).find(|found| found.contains(MARK_VARIABLE)) {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "no cell was started");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let cells = children_of(child.id());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    cells.into_iter().for_each(wait_until_gone);
+    assert!(environment.contains("OPEN_OF_THIS_TEST=1"), "{environment}");
+    assert!(!environment.contains("HF_TOKEN") && !environment.contains("hf_a_secret"), "{environment}");
 }

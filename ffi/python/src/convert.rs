@@ -120,9 +120,12 @@ pub fn completions(batch: &RequestBatch, answer: &Bound<'_, PyAny>, out: &mut Co
     Ok(())
 }
 
+/// A position's answer: `(top1, top1_lp, top2, top2_lp, given_lp)`.
+type ScoreTuple = (u32, f64, u32, f64, f64);
+
 /// The answer of `score`: a list a sequence of tuples `(top1, top1_lp, top2, top2_lp, given_lp)`, one a position.
 pub fn scores(answer: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<Scored>>> {
-    let rows: Vec<Vec<(u32, f64, u32, f64, f64)>> = answer
+    let rows: Vec<Vec<ScoreTuple>> = answer
         .extract()
         .map_err(|_| shape("score", "a list a sequence of tuples (top1, top1_lp, top2, top2_lp, given_lp)", answer))?;
     let scored = |(top1, top1_lp, top2, top2_lp, given_lp)| Scored { top1, top1_lp, top2, top2_lp, given_lp };
