@@ -33,9 +33,9 @@ fn injected(scratch: &Scratch) -> usize {
     scratch.failures().iter().filter(|failure| met(failure)).count()
 }
 
-/// Injects at least `wanted` faults into cells, and kills the run at random moments between; returns how long, in ns, each
+/// Injects at least `wanted` faults into cells, and kills the run at random moments of its first `kill_ms` between; returns how long, in ns, each
 /// death was from the next cell's start.
-fn soak(wanted: usize, steps: &[u64], restarts: &str, seed: u64) -> Vec<u64> {
+fn soak(wanted: usize, steps: &[u64], restarts: &str, kill_ms: u64, seed: u64) -> Vec<u64> {
     let scratch = Scratch::new();
     let file = scratch.keep.path().join("plan.toml");
     fs::write(&file, plan(steps, restarts)).unwrap();
@@ -51,7 +51,7 @@ fn soak(wanted: usize, steps: &[u64], restarts: &str, seed: u64) -> Vec<u64> {
         let mut child = spawn(&args);
         // Two of three rounds are killed somewhere.
         if random.random_range(0..3) > 0 {
-            let end = Instant::now() + Duration::from_millis(random.random_range(200..8000));
+            let end = Instant::now() + Duration::from_millis(random.random_range(200..kill_ms));
             while Instant::now() < end && child.try_wait().unwrap().is_none() {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -102,7 +102,7 @@ fn p99_ms(mut restarts: Vec<u64>) -> f64 {
 
 #[test]
 fn a_few_faults_at_random_lose_nothing() {
-    let restarts = soak(6, &[30], "[restarts]\nbackoff = '10ms'", 5);
+    let restarts = soak(40, &[30], "[restarts]\nbackoff = '10ms'", 1500, 5);
     assert!(!restarts.is_empty());
 }
 
@@ -111,7 +111,7 @@ fn a_few_faults_at_random_lose_nothing() {
 fn a_thousand_faults_lose_nothing() {
     // From the first warm-up step to behind the last one.
     let steps: Vec<u64> = (0..22).map(|n| n * n).collect();
-    let restarts = soak(1000, &steps, "", 6);
+    let restarts = soak(1000, &steps, "", 8000, 6);
     let p99 = p99_ms(restarts.clone());
     println!("{} restarts, p99 from a cell's death to the next one's start: {p99:.1} ms", restarts.len());
     assert!(p99 <= 1000.0, "{p99} ms");
