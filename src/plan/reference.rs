@@ -42,6 +42,24 @@ const GENERAL: &[Key] = &[
     ),
     key("trace", "`off`, `once` or `abba`", "whether kernels are traced, in launches of their own", "trace = \"once\""),
     key(
+        "compare",
+        "`off`, `abba` or `aa`, with settings such as `abba,launches=5`",
+        "engines or settings side by side, in alternation: [comparing](comparing.md)",
+        "compare = \"abba,blocks=6\"",
+    ),
+    key(
+        "slo",
+        "limits such as `ttft=200ms,tpot=50ms`, or a preset",
+        "the service level that requests are judged by: [load](load.md)",
+        "slo = \"ttft=200ms\"",
+    ),
+    key(
+        "dataset",
+        "such as `sharegpt:FILE`, or a table `[dataset]`",
+        "where prompts come from, in place of random ids; its keys are in [datasets](datasets.md)",
+        "dataset = \"sharegpt:chats.json\"",
+    ),
+    key(
         "fairness",
         "`defaults`, `equal` or `best`",
         "what is set alike for all engines: [fairness](fairness.md)",
@@ -64,6 +82,7 @@ const GENERAL: &[Key] = &[
 const WORKLOAD: &[Key] = &[
     key("batch", "counts", "requests a generate call: the offline load mode", "batch = 8"),
     key("concurrency", "counts", "requests kept in flight: the closed load mode; excludes `batch`", "concurrency = 4"),
+    key("rate", "numbers", "requests a second that arrive: the open load mode; excludes both", "rate = 4.5"),
     key("requests", "counts", "requests of a trial", "requests = 64"),
     key("input", "lengths", "prompt length in tokens", "input = 128"),
     key("output", "lengths", "output length in tokens", "output = \"16..64\""),
@@ -121,6 +140,23 @@ const DEADLINE_KEYS: &[Key] = &[
     key("idle", "a time", "the longest that a step-loop trial may go without a new output token", "idle = \"2m\""),
 ];
 
+const OPEN_KEYS: &[Key] = &[
+    key(
+        "arrivals",
+        "`poisson`, `gamma:0.5`, `constant`, `burst:8`, `ramp:…`, `trace:FILE`…",
+        "how requests arrive in an open load: [load](load.md)",
+        "arrivals = \"gamma:0.5\"",
+    ),
+    key("max_in_flight", "a whole number", "a cap on requests in flight in an open load", "max_in_flight = 64"),
+];
+
+const VALIDITY_KEYS: &[Key] = &[
+    key("max_harness_share", "a share", "the most of a trial that Tacho itself may take", "max_harness_share = \"2%\""),
+    key("max_machine_load", "a share", "the most of the processors that others may take", "max_machine_load = \"5%\""),
+    key("min_duration", "a time", "the shortest trial that counts", "min_duration = \"100ms\""),
+    key("max_preemptions", "a whole number", "the most evicted sequences of a trial", "max_preemptions = 0"),
+];
+
 const RESTART_KEYS: &[Key] = &[
     key(
         "budget",
@@ -137,11 +173,13 @@ const RESTART_KEYS: &[Key] = &[
 ];
 
 /// A table of a plan file: its heading, its name in TOML, its keys.
-const TABLES: [(&str, &str, &[Key]); 6] = [
+const TABLES: [(&str, &str, &[Key]); 8] = [
     ("At the top", "", GENERAL),
     ("`[workload]`: what every point has, and `[axes]`: what varies", "workload", WORKLOAD),
+    ("`[workload]`: how requests arrive", "workload.arrivals", OPEN_KEYS),
     ("`[workload] sampling`: how tokens are chosen", "workload.sampling", SAMPLING_KEYS),
     ("`[trials]`: how many, and for how long", "trials", TRIAL_KEYS),
+    ("`[validity]`: the limits of the certificates", "validity", VALIDITY_KEYS),
     ("`[deadlines]`: when a cell is given up", "deadlines", DEADLINE_KEYS),
     ("`[restarts]`: how often a cell that died is started again", "restarts", RESTART_KEYS),
 ];
@@ -168,7 +206,7 @@ pub fn document(registry: &Registry) -> Result<String, PlanError> {
         );
         for key in keys {
             let full = match table {
-                "" | "workload" => key.name.to_owned(),
+                "" | "workload" | "workload.arrivals" => key.name.to_owned(),
                 "workload.sampling" => format!("sampling.{}", key.name),
                 other => format!("{other}.{}", key.name),
             };
@@ -283,7 +321,7 @@ mod tests {
             names
         };
         let mut top = names(GENERAL);
-        top.extend(["workload", "axes", "trials", "deadlines", "restarts"]);
+        top.extend(["workload", "axes", "trials", "validity", "deadlines", "restarts"]);
         assert_eq!(sorted(top), sorted(TOP.to_vec()));
         assert_eq!(sorted(names(TRIAL_KEYS)), sorted(TRIALS.to_vec()));
         assert_eq!(sorted(names(SAMPLING_KEYS)), sorted(SAMPLING.to_vec()));
@@ -298,7 +336,7 @@ mod tests {
         let registry = Registry::embedded().unwrap();
         for (_, table, keys) in TABLES {
             for key in keys {
-                let table = table.trim_end_matches(".sampling");
+                let table = table.trim_end_matches(".sampling").trim_end_matches(".arrivals");
                 let heading = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
                 let text = format!("{heading}{}", key.example);
                 let said = draft(&text, &registry).unwrap_or_else(|error| panic!("{text}: {error}"));
