@@ -159,12 +159,12 @@ pub(super) fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usi
         writeln!(out, "{answer:#}")?;
         return Ok(invalid);
     }
+    if let Some(warning) = info.calibration.warning() {
+        writeln!(out, "calibration: {warning}")?;
+    }
     writeln!(out, "{}", report::certified_table(info, &report.records))?;
     for line in report::invalid_lines(info, &report.records) {
         writeln!(out, "{line}")?;
-    }
-    if let Some(warning) = info.calibration.warning() {
-        writeln!(out, "calibration: {warning}")?;
     }
     write!(out, "{}", comparison::paired_text(&comparison::paired::comparisons(info, &report.records)))?;
     writeln!(out, "run directory: {}", outputs.dir.display())?;
