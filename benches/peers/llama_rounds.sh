@@ -34,7 +34,7 @@ tacho() {
         options+=(--engine-option "llama.cpp.$option")
     done
     "${pin[@]}" "$tacho" run --engine llama.cpp --model "$model" --batch "$2" --input $input --output $((steps + 1)) "${options[@]}" \
-        --max-warmup 1 --min-trials $trials --max-trials $trials --latency-trials 0 --quiet --out "$dir" >/dev/null 2>"$out/tacho.log" ||
+        --max-warmup 1 --max-repeats 0 --min-trials $trials --max-trials $trials --latency-trials 0 --quiet --out "$dir" >/dev/null 2>"$out/tacho.log" ||
         die "tacho run failed: $(tail -n 3 "$out/tacho.log")"
     cp "$dir/points.json" "$out/tacho.$1.$2"
 }

@@ -111,7 +111,7 @@ measure_peer() {
 measure_tacho() {
     rm -rf "$out/run.$1"
     "$tacho" run --engine sglang --python "$python" --model "$model" --batch "$requests" --input "$input" --output "$output" \
-        --engine-option "sglang.boundary=$boundary" "${ours[@]}" --max-warmup 1 --min-trials "$trials" --max-trials "$trials" \
+        --engine-option "sglang.boundary=$boundary" "${ours[@]}" --max-warmup 1 --max-repeats 0 --min-trials "$trials" --max-trials "$trials" \
         --latency-trials 0 --quiet --out "$out/run.$1" >"$out/tacho.$1.log" 2>&1 ||
         die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
 }

@@ -119,7 +119,7 @@ measure_peer() {
 }
 measure_tacho() {
     "$tacho" run --engine vllm --python "$python" --model "$model" --batch "$requests" --input "$input" --output "$output" \
-        --engine-option "vllm.boundary=$boundary" "${ours[@]}" --max-warmup 1 --min-trials "$trials" --max-trials "$trials" --latency-trials 0 \
+        --engine-option "vllm.boundary=$boundary" "${ours[@]}" --max-warmup 1 --max-repeats 0 --min-trials "$trials" --max-trials "$trials" --latency-trials 0 \
         --quiet --out "$out/run.$1" >"$out/tacho.$1.log" 2>&1 ||
         die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
 }

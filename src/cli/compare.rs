@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use tacho::{
     cache,
     comparison::{Figure, PRIMARY, runs, runs_markdown, runs_text},
+    fairness,
     plan::scalar::fraction,
     results::{BaselineError, Baselines, ReadRun, read_run},
     stats::verdict::Verdict,
@@ -44,6 +45,9 @@ pub struct CompareArgs {
     /// Exit with 6 when any point comes to this; repeat it or separate by commas for several
     #[arg(long, value_name = "VERDICT", env = "TACHO_FAIL_ON", hide_env = true, value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
+    /// Show ratios between engines that differ in this all the same, labelled (a field of docs/fairness.md); repeatable
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pub allow_difference: Vec<String>,
     /// How to say it
     #[arg(long, value_name = "FORMAT", env = "TACHO_FORMAT", hide_env = true, default_value = "text")]
     pub format: Format,
@@ -118,12 +122,20 @@ fn open(place: &Path) -> Result<ReadRun, Failure> {
 pub fn compare(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let figure = Figure::named(&args.metric).map_err(|problem| Failure::usage(format!("--metric: {problem}")))?;
     let threshold = fraction(&args.threshold).map_err(|problem| Failure::usage(format!("--threshold: {problem}")))?;
+    fairness::check_allowed(&args.allow_difference)
+        .map_err(|problem| Failure::usage(format!("--allow-difference: {problem}")))?;
     let a = open(&args.a)?;
     let a_name = args.a.display().to_string();
     let mut all = Vec::new();
     for other in &args.others {
         let b = open(other)?;
-        all.push(runs::compare((&a_name, &a), (&other.display().to_string(), &b), &figure, threshold));
+        all.push(runs::compare(
+            (&a_name, &a),
+            (&other.display().to_string(), &b),
+            &figure,
+            threshold,
+            &args.allow_difference,
+        ));
     }
     let mut out = io::stdout().lock();
     match args.format {

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Better, Figure};
 use crate::{
+    fairness::{self, Ratio},
     metrics::median,
     plan::{
         Plan,
@@ -54,6 +55,9 @@ pub struct Comparison {
     pub result: Option<Paired>,
     /// Why there is none.
     pub null_reason: Option<String>,
+    /// What else differs and was allowed by name.
+    #[serde(default)]
+    pub label: Option<String>,
     /// The cheapest design that would tell 1 %, from the spread found here.
     pub needed: Option<Needed>,
 }
@@ -70,7 +74,8 @@ pub fn comparisons(info: &RunInfo, records: &[PointRecord]) -> Vec<Comparison> {
             for b in &group.arms[index + 1..] {
                 let find = |arm: &Arm| records.iter().find(|record| record.point.number == arm.point);
                 let (Some(one), Some(other)) = (find(a), find(b)) else { continue };
-                let pair = Pair { how: &how, a: (*a, one), b: (*b, other) };
+                let ratio = fairness::between((info, one), (info, other), &how.allowed);
+                let pair = Pair { how: &how, a: (*a, one), b: (*b, other), ratio };
                 all.extend(Figure::of_pairs().iter().filter_map(|figure| pair.compare(figure)));
             }
         }
@@ -82,6 +87,8 @@ struct Pair<'a> {
     how: &'a Compare,
     a: (Arm, &'a PointRecord),
     b: (Arm, &'a PointRecord),
+    /// Whether their ratio may be shown.
+    ratio: Ratio,
 }
 
 impl Pair<'_> {
@@ -104,7 +111,8 @@ impl Pair<'_> {
             resamples: RESAMPLES,
             seed: self.a.1.point.workload.seed,
         };
-        let judged = failed.map_or_else(|| compare(&blocks, &judge), Err);
+        let refused = matches!(self.ratio, Ratio::Refused(_)).then(|| self.ratio.note());
+        let judged = failed.or(refused).map_or_else(|| compare(&blocks, &judge), Err);
         let needed = judged.as_ref().ok().and_then(|result| needed(CLAIM, &result.components, &self.cost(&blocks)));
         let (result, null_reason) = match judged {
             Ok(result) => (Some(result), None),
@@ -119,6 +127,7 @@ impl Pair<'_> {
             b: side(self.b, figure, self.how.threshold),
             result,
             null_reason,
+            label: matches!(self.ratio, Ratio::Labelled(_)).then(|| self.ratio.note()),
             needed,
         })
     }

@@ -43,7 +43,6 @@ pub(super) fn refusals(a: &PointRecord, b: &PointRecord) -> Vec<String> {
         _ if reasons.is_empty() => reasons.push("one of them has no trial".to_owned()),
         _ => {}
     }
-    // The place for `fairness::blocking_differences(a, b)`: its sentences belong in `reasons`.
     reasons
 }
 

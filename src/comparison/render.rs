@@ -83,7 +83,7 @@ pub fn paired_markdown(comparisons: &[Comparison]) -> String {
     for found in comparisons {
         let title = [found.work.as_str(), &name(&found.b), "against", &name(&found.a), &found.figure].join(" ");
         let _ = writeln!(text, "- {}:", escape(&title));
-        for line in found.null_reason.iter().cloned().chain(details(found)) {
+        for line in found.null_reason.iter().chain(&found.label).cloned().chain(details(found)) {
             let _ = writeln!(text, "  - {}", escape(&line));
         }
     }

@@ -8,6 +8,7 @@ use super::{
     refusal::{doubts, refusals},
 };
 use crate::{
+    fairness::{self, Ratio},
     metrics::median,
     results::{PointRecord, ReadRun},
     stats::{
@@ -87,6 +88,7 @@ pub fn compare(
     (b_name, b): (&str, &ReadRun),
     figure: &Figure,
     threshold: f64,
+    allowed: &[String],
 ) -> RunComparison {
     let (pairs, left, right) = matching::pairs(&a.records, &b.records);
     let name = |name: &str, run: &ReadRun| RunName {
@@ -95,7 +97,11 @@ pub fn compare(
         notes: run.notes.clone(),
     };
     let label = |run: &ReadRun, index: &usize| label(&run.records[*index]);
-    let point = |(one, other): &(usize, usize)| point(&a.records[*one], &b.records[*other], figure, threshold);
+    let point = |(one, other): &(usize, usize)| {
+        let (one, other) = (&a.records[*one], &b.records[*other]);
+        let ratio = fairness::between((&a.info, one), (&b.info, other), allowed);
+        point(one, other, figure, threshold, &ratio)
+    };
     RunComparison {
         a: name(a_name, a),
         b: name(b_name, b),
@@ -110,7 +116,7 @@ pub fn compare(
     }
 }
 
-fn point(a: &PointRecord, b: &PointRecord, figure: &Figure, threshold: f64) -> PointComparison {
+fn point(a: &PointRecord, b: &PointRecord, figure: &Figure, threshold: f64, ratio: &Ratio) -> PointComparison {
     let (label, other) = (label(a), label(b));
     let (one, two) = (figure.values(a), figure.values(b));
     let mut found = PointComparison {
@@ -127,6 +133,11 @@ fn point(a: &PointRecord, b: &PointRecord, figure: &Figure, threshold: f64) -> P
         refused: refusals(a, b),
         notes: Vec::new(),
     };
+    match ratio {
+        Ratio::Plain => {}
+        Ratio::Labelled(_) => found.notes.push(ratio.note()),
+        Ratio::Refused(_) => found.refused.push(ratio.note()),
+    }
     if !found.refused.is_empty() {
         return found;
     }
@@ -192,7 +203,7 @@ mod tests {
 
     fn verdict(a: &ReadRun, b: &ReadRun) -> PointComparison {
         let figure = Figure::named("output_token_throughput").unwrap();
-        compare(("a", a), ("b", b), &figure, 0.01).points.remove(0)
+        compare(("a", a), ("b", b), &figure, 0.01, &[]).points.remove(0)
     }
 
     #[test]
@@ -246,7 +257,7 @@ mod tests {
         assert_eq!(found.verdict, Some(Verdict::Ambiguous));
         assert!(found.notes.iter().any(|note| note.contains("at least 6")), "{:?}", found.notes);
         let figure = Figure::named("ttft_p50").unwrap();
-        let found = compare(("a", &run(1.0)), ("b", &run(1.0)), &figure, 0.01).points.remove(0);
+        let found = compare(("a", &run(1.0)), ("b", &run(1.0)), &figure, 0.01, &[]).points.remove(0);
         assert!(found.refused[0].contains("no trial that tells ttft_p50"));
     }
 }

@@ -5,6 +5,7 @@
 //! [`judge`] says whether a ratio between their figures may be shown. [`equal`] sets equal limits before a run.
 //! See `docs/fairness.md`.
 
+mod between;
 mod difference;
 mod equal;
 mod fields;
@@ -12,6 +13,7 @@ mod lock;
 mod mapping;
 mod section;
 
+pub use between::between;
 pub use difference::{Difference, Ratio, blocking_differences, check_allowed, differences, judge};
 pub use equal::{Equal, NotEqual, equal};
 pub use fields::{FIELDS, Field};

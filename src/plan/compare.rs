@@ -26,6 +26,9 @@ pub struct Compare {
     pub trials: u32,
     /// Differences below this fraction count as none.
     pub threshold: f64,
+    /// Blocking differences between engines that somebody takes into account; see `fairness::judge`.
+    #[serde(default)]
+    pub allowed: Vec<String>,
 }
 
 /// One of the sides of a group: a point of the plan. In an A/A comparison one point has two.
@@ -51,7 +54,8 @@ const EXPECTED: &str =
 
 impl Compare {
     /// By default: enough to call engines with the noise of a quiet machine the same (docs/comparing.md).
-    const DEFAULT: Self = Self { pairing: Pairing::Abba, launches: 5, blocks: 6, trials: 1, threshold: 0.01 };
+    const DEFAULT: Self =
+        Self { pairing: Pairing::Abba, launches: 5, blocks: 6, trials: 1, threshold: 0.01, allowed: Vec::new() };
 
     /// Reads `abba` or `aa`, with other settings after commas: `abba,launches=3,threshold=2%`.
     ///
@@ -77,6 +81,10 @@ impl Compare {
                 "blocks" => found.blocks = count()?,
                 "trials" => found.trials = count()?,
                 "threshold" => found.threshold = fraction(value)?,
+                "allow" => {
+                    found.allowed = value.split('+').map(|field| field.trim().to_owned()).collect();
+                    crate::fairness::check_allowed(&found.allowed)?;
+                }
                 _ => return Err(wrong(&format!("'{name}'"))),
             }
         }
@@ -93,8 +101,10 @@ impl Compare {
 
     /// As [`Compare::parse`] reads it.
     pub fn text(&self) -> String {
+        let allowed =
+            if self.allowed.is_empty() { String::new() } else { format!(",allow={}", self.allowed.join("+")) };
         format!(
-            "{},launches={},blocks={},trials={},threshold={}%",
+            "{},launches={},blocks={},trials={},threshold={}%{allowed}",
             if self.pairing == Pairing::Abba { "abba" } else { "aa" },
             self.launches,
             self.blocks,

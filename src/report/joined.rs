@@ -1,7 +1,14 @@
 //! Places for what other modules know of a run: one function each, which the page calls. None is shown as "not recorded in
 //! this run".
-use super::{certificates, rows::Rows};
-use crate::results::{PointRecord, RunInfo};
+use super::{
+    certificates,
+    rows::{Heading, Rows},
+};
+use crate::{
+    comparison::paired::comparisons,
+    fairness,
+    results::{PointRecord, RunInfo},
+};
 
 /// A section of the page: a sentence and a table.
 pub(super) struct Section {
@@ -11,9 +18,27 @@ pub(super) struct Section {
     pub(super) rows: Rows,
 }
 
-/// What differs between the engines beside the engines, and which figures that touches.
-pub(super) fn fairness(_: &RunInfo, _: &[PointRecord]) -> Option<Section> {
-    None
+/// What differs between the engines beside the engines, and what of it forbids a ratio.
+pub(super) fn fairness(info: &RunInfo, _: &[PointRecord]) -> Option<Section> {
+    let locks = fairness::of_run(info);
+    if locks.len() < 2 {
+        return None;
+    }
+    let headings = ["field", "between", "the one", "the other", "a ratio across it"];
+    let headings = headings.map(|text| Heading { text: text.to_owned(), numeric: false }).into();
+    let mut rows = Vec::new();
+    for (index, a) in locks.iter().enumerate() {
+        for b in &locks[index + 1..] {
+            for found in fairness::differences(a, b) {
+                let between = format!("{} and {}", a.label, b.label);
+                let verdict =
+                    found.blocking.clone().map_or("may be shown".to_owned(), |why| format!("is refused: {why}"));
+                rows.push(vec![found.field.clone(), between, found.a.to_string(), found.b.to_string(), verdict]);
+            }
+        }
+    }
+    let says = "As each running engine told of itself; docs/fairness.md says what each field means.";
+    Some(Section { says: says.to_owned(), rows: Rows { headings, rows } })
 }
 
 /// Whether each point's figures may be believed, by its evidence.
@@ -23,6 +48,26 @@ pub(super) fn certificates(info: &RunInfo, records: &[PointRecord]) -> Option<Se
 }
 
 /// Differences between engines from trials that were run in turn.
-pub(super) fn comparison(_: &RunInfo, _: &[PointRecord]) -> Option<Section> {
-    None
+pub(super) fn comparison(info: &RunInfo, records: &[PointRecord]) -> Option<Section> {
+    let found = comparisons(info, records);
+    if found.is_empty() {
+        return None;
+    }
+    let headings = ["work", "figure", "held against", "measured", "ratio of speeds", "95 % interval", "verdict"];
+    let headings = headings.map(|text| Heading { text: text.to_owned(), numeric: false }).into();
+    let row = |it: &crate::comparison::paired::Comparison| {
+        let (ratio, interval, verdict) = match &it.result {
+            Some(result) => (
+                format!("{:.4}", result.ratio),
+                result.low.zip(result.high).map_or(String::new(), |(low, high)| format!("{low:.4} to {high:.4}")),
+                result.verdict.as_str().to_owned(),
+            ),
+            None => (String::new(), String::new(), it.null_reason.clone().unwrap_or_default()),
+        };
+        let work = if it.work.is_empty() { "all".to_owned() } else { it.work.clone() };
+        vec![work, it.figure.clone(), it.a.label.clone(), it.b.label.clone(), ratio, interval, verdict]
+    };
+    let says =
+        "Engines took turns in randomised blocks; docs/comparing.md says how the interval and the verdict come about.";
+    Some(Section { says: says.to_owned(), rows: Rows { headings, rows: found.iter().map(row).collect() } })
 }
