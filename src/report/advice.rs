@@ -1,12 +1,14 @@
 //! Which engine for which use, why, and how sure that is: from real engines' finished points alone.
 use super::{
+    certificates,
     place::{Level, configuration, distinct, is_comparable, work},
     text::{fine, number},
 };
 use crate::{
     cell::protocol::{Load, Method},
+    fairness,
     metrics::{MedianInterval, median, median_interval, stopping::CONFIDENCE},
-    results::{PointRecord, TrialRecord},
+    results::{PointRecord, RunInfo, TrialRecord},
 };
 
 /// What an engine may be wanted for.
@@ -89,6 +91,8 @@ pub(super) enum Sureness {
     Ambiguous,
     /// An interval is missing.
     Unknown,
+    /// The engines did not do the same work: no ratio between them may be shown.
+    Refused,
     /// Nothing to compare with.
     Alone,
 }
@@ -100,6 +104,7 @@ impl Sureness {
             Self::Clear => "CLEAR",
             Self::Ambiguous => "AMBIGUOUS",
             Self::Unknown => "NOT KNOWN",
+            Self::Refused => "NOT COMPARABLE",
             Self::Alone => "ONLY ONE",
         }
     }
@@ -116,18 +121,24 @@ pub(super) struct Ranking {
     pub(super) less: bool,
     /// The best first.
     pub(super) entries: Vec<Entry>,
+    /// What forbids ratios between these engines; None where nothing does.
+    pub(super) refused: Option<String>,
 }
 
 impl Ranking {
     /// How many of the first entries may be the best: those whose interval reaches the first one's.
     pub(super) fn candidates(&self) -> usize {
         let Some(first) = self.entries.first() else { return 0 };
+        if self.refused.is_some() {
+            return self.entries.len();
+        }
         self.entries.iter().filter(|entry| entry.estimate.overlaps(&first.estimate)).count()
     }
 
     pub(super) fn sureness(&self) -> Sureness {
         match self.entries.as_slice() {
             [] | [_] => Sureness::Alone,
+            _ if self.refused.is_some() => Sureness::Refused,
             entries if entries.iter().any(|entry| entry.estimate.interval.is_none()) => Sureness::Unknown,
             _ if self.candidates() > 1 => Sureness::Ambiguous,
             _ => Sureness::Clear,
@@ -143,6 +154,9 @@ impl Ranking {
     /// By what factor the first is better than another: the ratio of medians, and the least and the most that both
     /// intervals allow.
     pub(super) fn lead(&self, other: &Entry) -> Option<(f64, Option<(f64, f64)>)> {
+        if self.refused.is_some() {
+            return None;
+        }
         let first = &self.entries.first()?.estimate;
         let (better, worse) = if self.less { (&other.estimate, first) } else { (first, &other.estimate) };
         let ratio = better.value / worse.value;
@@ -184,6 +198,11 @@ impl Ranking {
                     .collect();
                 format!("Their intervals overlap, so this run does not tell which is better. {}.", all.join("; "))
             }
+            Sureness::Refused => {
+                let all: Vec<String> = self.entries.iter().map(|e| format!("{}: {}", e.engine, figure(e))).collect();
+                let why = self.refused.as_deref().unwrap_or_default();
+                format!("{}. No winner and no ratio, {why}.", all.join("; "))
+            }
             Sureness::Unknown => {
                 let why = self.entries.iter().find_map(|entry| entry.estimate.null_reason.clone()).unwrap_or_default();
                 let all: Vec<String> = self.entries.iter().map(|e| format!("{}: {}", e.engine, figure(e))).collect();
@@ -198,6 +217,28 @@ impl Ranking {
 pub(super) struct Advice {
     pub(super) rankings: Vec<Ranking>,
     pub(super) missing: Vec<(&'static str, String)>,
+}
+
+/// What may be said of a run: of points that are believed, and without a winner where engines did not do the same work.
+pub(super) fn judged(info: &RunInfo, records: &[PointRecord]) -> Advice {
+    let believed = certificates::believed(info, records);
+    let mut advice = of(&believed);
+    for ranking in &mut advice.rankings {
+        let of_engine = |entry: &Entry| {
+            believed.iter().find(|record| configuration(record) == entry.engine && work(record) == ranking.work)
+        };
+        let points: Vec<&PointRecord> = ranking.entries.iter().filter_map(of_engine).collect();
+        let pairs = points.iter().enumerate().flat_map(|(index, a)| points[index + 1..].iter().map(move |b| (*a, *b)));
+        let refused = pairs.map(|(a, b)| fairness::between((info, a), (info, b), &[])).find_map(|ratio| match ratio {
+            fairness::Ratio::Refused(differences) => {
+                Some(differences.iter().map(|d| format!("{} ({} and {})", d.field, d.a, d.b)).collect::<Vec<_>>())
+            }
+            _ => None,
+        });
+        ranking.refused =
+            refused.map(|fields| format!("because the engines are not the same in {}", fields.join(", ")));
+    }
+    advice
 }
 
 /// Compares the records' engines. Stand-ins and failed points are never in it.
@@ -257,7 +298,7 @@ fn rank(purpose: Use, work: String, points: &[&PointRecord]) -> Option<Ranking> 
         let order = a.estimate.value.total_cmp(&b.estimate.value);
         if less { order } else { order.reverse() }
     });
-    (!entries.is_empty()).then_some(Ranking { purpose, work, metric, unit, less, entries })
+    (!entries.is_empty()).then_some(Ranking { purpose, work, metric, unit, less, entries, refused: None })
 }
 
 /// Values of the trials that throughput is over.
@@ -380,6 +421,20 @@ mod tests {
         assert!((mixed.entries[0].estimate.value - 50_000_f64.sqrt()).abs() < 1e-6, "{mixed:?}");
         assert_eq!(mixed.entries[0].at, "geometric mean over batch 1, 8");
         assert_eq!(advice.missing, [("efficiency", "neither energy nor processor time was measured".to_owned())]);
+    }
+
+    #[test]
+    fn engines_that_did_not_do_the_same_work_have_no_winner() {
+        let mut advice = of(&[("a", 100.0), ("b", 50.0)].map(|(e, t)| point(e, 8, t, 0.002)));
+        let found = &mut advice.rankings[0];
+        assert_eq!(found.sureness(), Sureness::Clear);
+        found.refused = Some("because the engines are not the same in kv_dtype (f16 and f32)".to_owned());
+        assert_eq!((found.sureness(), found.candidates(), found.lead(&found.entries[1])), (Sureness::Refused, 2, None));
+        let says = found.sentence();
+        assert!(
+            says.contains("No winner and no ratio") && says.contains("kv_dtype") && !says.contains("times"),
+            "{says}"
+        );
     }
 
     #[test]

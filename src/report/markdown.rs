@@ -141,7 +141,7 @@ pub(super) fn without_options(label: &str, record: &EngineRecord) -> (String, Ve
 
 /// Which engine for what; nothing without an engine to recommend.
 fn recommendations(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
-    let advice = advice::of(&certificates::believed(info, records));
+    let advice = advice::judged(info, records);
     if advice.rankings.is_empty() {
         return;
     }

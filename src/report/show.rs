@@ -2,7 +2,7 @@
 use std::fmt::Write;
 
 use super::{
-    advice, certificates,
+    advice,
     charts::{self, Chart},
     doubts,
     table::certified_table,
@@ -83,7 +83,7 @@ fn bar(share: f64) -> String {
 }
 
 fn rankings(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
-    let advice = advice::of(&certificates::believed(info, records));
+    let advice = advice::judged(info, records);
     let _ = writeln!(text, "Which engine for what");
     for ranking in &advice.rankings {
         let leaders: Vec<&str> = ranking.entries.iter().take(ranking.candidates()).map(|e| e.engine.as_str()).collect();

@@ -1,7 +1,7 @@
 //! Everything that a run's report is made of, written into its directory.
 use std::path::{Path, PathBuf};
 
-use super::{advice, certificates, charts, html, markdown, sums};
+use super::{advice, charts, html, markdown, sums};
 use crate::results::{PointRecord, ResultsError, RunInfo, files::replace};
 
 /// The files that [`write()`] has written.
@@ -24,7 +24,7 @@ pub struct Written {
 /// [`ResultsError::Io`] when a file cannot be written, [`ResultsError::Chart`] when a drawing fails.
 pub fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Written, ResultsError> {
     let drawn = charts::of(dir, records);
-    let advice = advice::of(&certificates::believed(info, records));
+    let advice = advice::judged(info, records);
     let page = dir.join("report.html");
     let text =
         html::page(info, records, &advice, &drawn).map_err(|why| ResultsError::Chart { path: page.clone(), why })?;

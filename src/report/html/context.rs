@@ -233,7 +233,8 @@ fn headline(advice: &Advice, records: &[PointRecord]) -> String {
     // Engine after engine with its uses, where there is one kind of work; else a count says enough.
     let works = compared.iter().map(|ranking| ranking.work.as_str()).collect::<std::collections::BTreeSet<_>>().len();
     if clear.is_empty() {
-        return "No use has a clear winner: intervals overlap or are missing.".to_owned();
+        return "No use has a clear winner: intervals overlap or are missing, or the engines did not do the same work."
+            .to_owned();
     }
     if works > 1 {
         return format!(
@@ -276,7 +277,7 @@ fn card(purpose: Use, advice: &Advice) -> Card {
         let sureness = ranking.sureness();
         let leaders = match sureness {
             Sureness::Clear | Sureness::Alone => 1,
-            Sureness::Ambiguous | Sureness::Unknown => ranking.candidates(),
+            Sureness::Ambiguous | Sureness::Unknown | Sureness::Refused => ranking.candidates(),
         };
         let engines: Vec<&str> = ranking.entries.iter().take(leaders).map(|entry| entry.engine.as_str()).collect();
         CardLine {
@@ -286,7 +287,7 @@ fn card(purpose: Use, advice: &Advice) -> Card {
             class: match sureness {
                 Sureness::Clear => "clear",
                 Sureness::Ambiguous => "ambiguous",
-                Sureness::Unknown | Sureness::Alone => "unknown",
+                Sureness::Unknown | Sureness::Alone | Sureness::Refused => "unknown",
             },
             sentence: ranking.sentence(),
         }
