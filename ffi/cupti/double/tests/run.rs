@@ -108,7 +108,7 @@ fn points_are_traced_in_launches_of_their_own() {
         let timeline: Value = serde_json::from_slice(&text).unwrap();
         let events = timeline["traceEvents"].as_array().unwrap();
         let named = |name: &str| events.iter().filter(|event| event["name"] == name).count();
-        assert!(named("_ZN6double6matrixEi") > 2 && named("step") > 5 && named("request 0") == 2);
+        assert!(named("double::matrix") > 2 && named("step") > 5 && named("request 0") == 2);
     }
     let left: Vec<_> = std::fs::read_dir(out.join("traces")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 4, "the raw traces are removed: {left:?}");
