@@ -111,7 +111,7 @@ impl Pair<'_> {
             resamples: RESAMPLES,
             seed: self.a.1.point.workload.seed,
         };
-        let refused = matches!(self.ratio, Ratio::Refused(_)).then(|| self.ratio.note());
+        let refused = self.ratio.is_refused().then(|| self.ratio.note());
         let judged = failed.or(refused).map_or_else(|| compare(&blocks, &judge), Err);
         let needed = judged.as_ref().ok().and_then(|result| needed(CLAIM, &result.components, &self.cost(&blocks)));
         let (result, null_reason) = match judged {

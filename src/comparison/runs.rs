@@ -136,7 +136,7 @@ fn point(a: &PointRecord, b: &PointRecord, figure: &Figure, threshold: f64, rati
     match ratio {
         Ratio::Plain => {}
         Ratio::Labelled(_) => found.notes.push(ratio.note()),
-        Ratio::Refused(_) => found.refused.push(ratio.note()),
+        Ratio::Refused(_) | Ratio::Unrecorded => found.refused.push(ratio.note()),
     }
     if !found.refused.is_empty() {
         return found;

@@ -10,9 +10,31 @@ pub fn between(a: (&RunInfo, &PointRecord), b: (&RunInfo, &PointRecord), allowed
     }
     match (lock_of(a), lock_of(b)) {
         (Some(one), Some(other)) => judge(&one, &other, allowed),
-        // An engine that was never loaded has no figures either.
-        _ => Ratio::Plain,
+        _ => Ratio::Unrecorded,
     }
+}
+
+/// Why no ratio may be shown between these points of a run; None when all may be held against each other.
+pub fn among(info: &RunInfo, points: &[&PointRecord]) -> Option<String> {
+    // A run has many points and few configurations.
+    let mut some: Vec<&PointRecord> = Vec::new();
+    for point in points {
+        let same =
+            |known: &&PointRecord| known.point.engine == point.point.engine && known.model_digest == point.model_digest;
+        if !some.iter().any(same) {
+            some.push(point);
+        }
+    }
+    let pairs = some.iter().enumerate().flat_map(|(index, a)| some[index + 1..].iter().map(move |b| (*a, *b)));
+    pairs.map(|(a, b)| between((info, a), (info, b), &[])).find_map(|ratio| match ratio {
+        Ratio::Plain | Ratio::Labelled(_) => None,
+        Ratio::Unrecorded => Some("it is not recorded how one of the engines really ran".to_owned()),
+        Ratio::Refused(differences) => {
+            let fields: Vec<String> =
+                differences.iter().map(|d| format!("{} ({} and {})", d.field, d.a, d.b)).collect();
+            Some(format!("the engines are not the same in {}", fields.join(", ")))
+        }
+    })
 }
 
 /// The lock record of a point's engine configuration.
@@ -26,4 +48,53 @@ fn lock_of((info, record): (&RunInfo, &PointRecord)) -> Option<LockRecord> {
         })
     };
     of_run(info).into_iter().find(|lock| asked(&lock.label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::testing;
+
+    /// A run of two engines that tell the type of their weights in the same words.
+    fn run(one: &str, other: &str) -> (RunInfo, [PointRecord; 2]) {
+        let mut info = testing::info();
+        let base = info.engines.remove("sim").unwrap();
+        let points = [("llama.cpp", one), ("vllm", other)].map(|(id, dtype)| {
+            let mut engine = base.clone();
+            engine.asked.engine = id.to_owned();
+            engine.asked.options.clear();
+            engine.info.engine = id.to_owned();
+            engine.info.double = None;
+            engine.info.model.weights_dtype = Some(dtype.to_owned());
+            engine.model_digest = Some("the same".to_owned());
+            info.engines.insert(id.to_owned(), engine);
+            let mut point = testing::point(0, id, &[]);
+            point.model_digest = Some("the same".to_owned());
+            point
+        });
+        (info, points)
+    }
+
+    fn note(info: &RunInfo, [a, b]: &[PointRecord; 2]) -> String {
+        between((info, a), (info, b), &[]).note()
+    }
+
+    #[test]
+    fn other_weights_forbid_a_ratio_and_the_same_engine_may_differ_in_all() {
+        let (info, points) = run("F16", "bfloat16");
+        assert!(between((&info, &points[0]), (&info, &points[1]), &[]).is_refused());
+        assert!(note(&info, &points).contains("weights_dtype"), "{}", note(&info, &points));
+        assert!(among(&info, &[&points[0], &points[1]]).unwrap().contains("weights_dtype"));
+        assert_eq!(between((&info, &points[0]), (&info, &points[0]), &[]), Ratio::Plain);
+        let (info, points) = run("float32", "float32");
+        assert!(!note(&info, &points).contains("weights_dtype"), "{}", note(&info, &points));
+    }
+
+    #[test]
+    fn what_is_not_recorded_is_refused_and_not_waved_through() {
+        let (mut info, points) = run("float32", "float32");
+        info.engines.remove("vllm");
+        assert_eq!(between((&info, &points[0]), (&info, &points[1]), &[]), Ratio::Unrecorded);
+        assert!(among(&info, &[&points[0], &points[1]]).is_some());
+    }
 }

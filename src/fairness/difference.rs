@@ -55,9 +55,16 @@ pub enum Ratio {
     Labelled(Vec<Difference>),
     /// It must not be shown, because of these.
     Refused(Vec<Difference>),
+    /// It must not be shown: how one of the engines really ran is not recorded.
+    Unrecorded,
 }
 
 impl Ratio {
+    /// Whether it must not be shown.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Unrecorded)
+    }
+
     /// What stands beside the ratio or in its place; empty for [`Ratio::Plain`].
     pub fn note(&self) -> String {
         let told = |differences: &[Difference]| {
@@ -66,6 +73,7 @@ impl Ratio {
         };
         match self {
             Self::Plain => String::new(),
+            Self::Unrecorded => "refused: run.json does not say how one of the engines really ran".to_owned(),
             Self::Labelled(differences) => format!("not the same in {}", told(differences)),
             Self::Refused(differences) => {
                 let flags: Vec<String> =

@@ -13,7 +13,7 @@ mod lock;
 mod mapping;
 mod section;
 
-pub use between::between;
+pub use between::{among, between};
 pub use difference::{Difference, Ratio, blocking_differences, check_allowed, differences, judge};
 pub use equal::{Equal, NotEqual, equal};
 pub use fields::{FIELDS, Field};

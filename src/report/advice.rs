@@ -217,6 +217,8 @@ impl Ranking {
 pub(super) struct Advice {
     pub(super) rankings: Vec<Ranking>,
     pub(super) missing: Vec<(&'static str, String)>,
+    /// Points of real engines that were measured and are in no ranking, because they are invalid.
+    pub(super) invalid: usize,
 }
 
 /// What may be said of a run: of points that are believed, and without a winner where engines did not do the same work.
@@ -228,15 +230,14 @@ pub(super) fn judged(info: &RunInfo, records: &[PointRecord]) -> Advice {
             believed.iter().find(|record| configuration(record) == entry.engine && work(record) == ranking.work)
         };
         let points: Vec<&PointRecord> = ranking.entries.iter().filter_map(of_engine).collect();
-        let pairs = points.iter().enumerate().flat_map(|(index, a)| points[index + 1..].iter().map(move |b| (*a, *b)));
-        let refused = pairs.map(|(a, b)| fairness::between((info, a), (info, b), &[])).find_map(|ratio| match ratio {
-            fairness::Ratio::Refused(differences) => {
-                Some(differences.iter().map(|d| format!("{} ({} and {})", d.field, d.a, d.b)).collect::<Vec<_>>())
-            }
-            _ => None,
-        });
-        ranking.refused =
-            refused.map(|fields| format!("because the engines are not the same in {}", fields.join(", ")));
+        ranking.refused = fairness::among(info, &points).map(|why| format!("because {why}"));
+    }
+    let measured = |records: &[PointRecord]| records.iter().filter(|record| is_comparable(record)).count();
+    advice.invalid = measured(records) - measured(&believed);
+    if advice.invalid > 0 && measured(&believed) == 0 {
+        for (_, reason) in &mut advice.missing {
+            *reason = "every point that was measured is invalid".to_owned();
+        }
     }
     advice
 }

@@ -23,7 +23,7 @@ pub struct Written {
 /// # Errors
 /// [`ResultsError::Io`] when a file cannot be written, [`ResultsError::Chart`] when a drawing fails.
 pub fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Written, ResultsError> {
-    let drawn = charts::of(dir, records);
+    let drawn = charts::of(dir, info, records);
     let advice = advice::judged(info, records);
     let page = dir.join("report.html");
     let text =

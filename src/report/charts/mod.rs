@@ -18,8 +18,11 @@ use rayon::prelude::*;
 
 pub(super) use model::Chart;
 
-use super::streams;
-use crate::results::{PointRecord, ResultsError, files::replace};
+use super::{certificates, place::is_comparable, streams};
+use crate::{
+    fairness,
+    results::{PointRecord, ResultsError, RunInfo, files::replace},
+};
 
 /// Where charts lie in the run directory.
 const FOLDER: &str = "charts";
@@ -48,9 +51,14 @@ pub(super) fn of_records(records: &[PointRecord]) -> Vec<Chart> {
 }
 
 /// Makes the charts of the records, and of the streamed tables in `dir`.
-pub(super) fn of(dir: &Path, records: &[PointRecord]) -> Charts {
+pub(super) fn of(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Charts {
     let mut all = series::throughput(records);
-    all.extend(series::differences(records));
+    // A ratio that must not be shown in words is none to draw either.
+    let believed = certificates::believed(info, records);
+    let refused = fairness::among(info, &believed.iter().filter(|record| is_comparable(record)).collect::<Vec<_>>());
+    if refused.is_none() {
+        all.extend(series::differences(&believed));
+    }
     all.extend(latency::pareto(records));
     all.extend(latency::over_load(records));
     all.extend(series::scaling(records));
@@ -64,6 +72,7 @@ pub(super) fn of(dir: &Path, records: &[PointRecord]) -> Charts {
     let (telemetry, errors) = hardware::over_time(dir, records);
     all.extend(telemetry);
     missing.extend(errors);
+    missing.extend(refused.map(|why| format!("throughput relative to another engine: {why}")));
     Charts { charts: all.into_iter().filter_map(Chart::drawable).collect(), missing }
 }
 
@@ -110,7 +119,7 @@ mod tests {
     #[test]
     fn a_chart_has_its_words_and_its_pixels() {
         let dir = tempfile::tempdir().unwrap();
-        let paths = write(dir.path(), &of(dir.path(), &testing::sweep()).charts).unwrap();
+        let paths = write(dir.path(), &of(dir.path(), &testing::info(), &testing::sweep()).charts).unwrap();
         let svg = fs::read_to_string(&paths[0]).unwrap();
         for word in ["Output token throughput", "tokens/s", "batch size", "sim (SIMULATED)", "95 %"] {
             assert!(svg.contains(word), "no '{word}'");
@@ -138,9 +147,9 @@ mod tests {
     #[test]
     fn nothing_to_draw_is_no_chart() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(write(dir.path(), &of(dir.path(), &[]).charts).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(write(dir.path(), &of(dir.path(), &testing::info(), &[]).charts).unwrap(), Vec::<PathBuf>::new());
         let failed: Vec<_> = testing::records().into_iter().filter(|record| record.trials.is_empty()).collect();
-        assert!(!failed.is_empty() && of(dir.path(), &failed).charts.is_empty());
+        assert!(!failed.is_empty() && of(dir.path(), &testing::info(), &failed).charts.is_empty());
     }
 
     #[test]
@@ -150,7 +159,7 @@ mod tests {
         for record in &mut records {
             record.point.engine.id = "</text><script>x</script>\u{1}&".to_owned();
         }
-        let paths = write(dir.path(), &of(dir.path(), &records).charts).unwrap();
+        let paths = write(dir.path(), &of(dir.path(), &testing::info(), &records).charts).unwrap();
         assert!(!fs::read_to_string(&paths[0]).unwrap().contains("<script>"));
     }
 }

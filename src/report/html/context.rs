@@ -214,6 +214,10 @@ fn headline(advice: &Advice, records: &[PointRecord]) -> String {
     if records.iter().all(|record| matches!(record.outcome, PointStatus::Failed(_))) {
         return "Every point failed: there are no figures. Why, stands under “What to doubt”.".to_owned();
     }
+    if advice.rankings.is_empty() && advice.invalid > 0 {
+        return "Every point of an engine is invalid: nothing is ranked. Why, stands under “Validity of each point”."
+            .to_owned();
+    }
     if advice.rankings.is_empty() {
         return "Only stand-ins were measured: these figures say nothing of any engine or hardware.".to_owned();
     }

@@ -6,7 +6,7 @@ use crate::{
 
 fn page_of(info: &RunInfo, records: &[PointRecord]) -> String {
     let dir = tempfile::tempdir().unwrap();
-    page(info, records, &advice::of(records), &charts::of(dir.path(), records)).unwrap()
+    page(info, records, &advice::of(records), &charts::of(dir.path(), info, records)).unwrap()
 }
 
 /// The page without what is the same in all.
@@ -20,6 +20,24 @@ fn the_page_is_as_it_was() {
     let mut records = testing::records();
     records.extend(testing::sweep().into_iter().skip(12));
     insta::assert_snapshot!(body(&page_of(&testing::info(), &records)));
+}
+
+#[test]
+fn invalid_points_are_not_called_stand_ins() {
+    let mut records = testing::sweep();
+    records.retain(|record| record.point.engine.id != "sim" && !record.trials.is_empty());
+    for record in &mut records {
+        record.trials.truncate(2);
+    }
+    assert!(!records.is_empty());
+    let mut info = testing::info();
+    // Two trials have no interval, which the plan asks for.
+    info.plan["trials"] = serde_json::json!({ "target": 0.02 });
+    let advice = advice::judged(&info, &records);
+    assert_eq!((advice.invalid, advice.rankings.len()), (records.len(), 0));
+    let dir = tempfile::tempdir().unwrap();
+    let page = page(&info, &records, &advice, &charts::of(dir.path(), &info, &records)).unwrap();
+    assert!(page.contains("Every point of an engine is invalid") && !page.contains("Only stand-ins"));
 }
 
 #[test]
