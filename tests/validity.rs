@@ -1,20 +1,15 @@
 //! Certificates of whole runs: each fault that the simulated engine commits, or a recorded GPU (a test double) shows, gives
 //! its reason and no other; what `certify`, the tables and the exit code make of it.
+mod program;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
 };
 
+use program::tacho;
 use serde_json::{Value, json};
-
-fn tacho() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tacho"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TACHO_") || name.starts_with("CUDA_")) {
-        command.env_remove(name);
-    }
-    command
-}
 
 /// Eight steps a trial: the first computes the prompts, the last ends all requests. 160 ms.
 const SIM: [&str; 15] = [
@@ -146,6 +141,24 @@ fn times_that_say_too_little_give_their_reasons() {
     // No share at all is allowed, and some is taken.
     let harness = run(&with(&REAL, &["--max-harness-share", "0.0000001"]), None);
     assert_eq!(harness.codes(), ["harness_share"]);
+}
+
+/// What is published is the journal and `run.json`, without the parts of the streamed tables.
+#[test]
+fn a_run_is_certified_and_exported_by_its_journal_alone_and_not_touched() {
+    let whole = run(&with(&VIRTUAL, &[]), None);
+    let codes = whole.codes();
+    fs::remove_dir_all(whole.dir.join("parts")).unwrap();
+    let journal = fs::read(whole.dir.join("journal.jsonl")).unwrap();
+    assert_eq!(whole.codes(), codes);
+    let exported = tacho().args(["export", "--format", "vllm-bench"]).arg(&whole.dir).output().unwrap();
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    assert_eq!(fs::read(whole.dir.join("journal.jsonl")).unwrap(), journal);
+    assert!(!whole.dir.join("parts").exists());
+    // A run without points has nothing that could be believed.
+    fs::write(whole.dir.join("journal.jsonl"), "").unwrap();
+    let strict = tacho().arg("certify").arg(&whole.dir).arg("--strict").output().unwrap();
+    assert_eq!(strict.status.code(), Some(5));
 }
 
 #[test]

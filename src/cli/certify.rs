@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 use tacho::{
-    results::{PointRecord, RunDir},
+    results::{PointRecord, ReadRun},
     validity::{Certificate, certify_all},
 };
 
@@ -20,15 +20,15 @@ The certificates are judged anew from the run's journal; docs/validity.md says w
 Exit codes:
   0  the certificates were printed
   3  the run directory cannot be read
-  5  with --strict: the figures of some point are invalid";
+  5  with --strict: the figures of some point are invalid, or there is no point";
 
 /// Prints the certificates of a run's points, judged anew from its journal.
 pub fn certify(dir: &Path, strict: bool, as_json: bool) -> Result<ExitCode, Failure> {
-    let (run, found) = RunDir::reopen(dir)?;
+    let found = ReadRun::open(dir)?;
     for note in &found.notes {
         eprintln!("note: {note}");
     }
-    let certificates = certify_all(run.info(), &found.records);
+    let certificates = certify_all(&found.info, &found.records);
     let mut out = io::stdout().lock();
     if as_json {
         let view = |(record, certificate): (&PointRecord, &Certificate)| {
@@ -42,11 +42,14 @@ pub fn certify(dir: &Path, strict: bool, as_json: bool) -> Result<ExitCode, Fail
             })
         };
         let points: Vec<serde_json::Value> = found.records.iter().zip(&certificates).map(view).collect();
-        writeln!(out, "{:#}", json!({ "run_id": run.info().run_id, "points": points }))?;
+        writeln!(out, "{:#}", json!({ "run_id": found.info.run_id, "points": points }))?;
+    } else if found.records.is_empty() {
+        writeln!(out, "no point has been finished")?;
     } else {
         found.records.iter().zip(&certificates).try_for_each(|(record, one)| print(record, one, &mut out))?;
     }
-    let invalid = certificates.iter().any(|certificate| !certificate.is_valid());
+    // Nothing measured is nothing to believe.
+    let invalid = certificates.is_empty() || certificates.iter().any(|certificate| !certificate.is_valid());
     Ok(ExitCode::from(if strict && invalid { exit::INVALID } else { exit::OK }))
 }
 

@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, builder::PossibleValuesParser};
 use tacho::{
     report::export::{Format, export as say},
-    results::RunDir,
+    results::ReadRun,
 };
 
 use super::exit::{self, Failure};
@@ -42,8 +42,8 @@ pub struct ExportArgs {
 pub fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let format = Format::ALL.into_iter().find(|format| format.name() == args.format);
     let format = format.ok_or_else(|| Failure::usage(format!("unknown format '{}'", args.format)))?;
-    let (run, found) = RunDir::reopen(&args.dir)?;
-    let exported = say(format, run.info(), &found.records);
+    let found = ReadRun::open(&args.dir)?;
+    let exported = say(format, &found.info, &found.records);
     for note in found.notes.iter().chain(&exported.notes) {
         eprintln!("note: {note}");
     }
