@@ -1,4 +1,6 @@
 //! Whole runs of the simulated engine: what is left after a clean run, a crash, an interrupt, a kill and a resume.
+mod program;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -7,16 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use program::tacho;
 use serde_json::Value;
-
-fn tacho() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tacho"));
-    // What the caller's shell sets must not steer a test.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TACHO_")) {
-        command.env_remove(name);
-    }
-    command
-}
 
 fn run(args: &[&str]) -> Output {
     tacho().arg("run").args(args).output().unwrap()

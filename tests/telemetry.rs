@@ -1,20 +1,15 @@
 //! Telemetry of whole runs: the processor's is this machine's, the GPU's a recording (a test double).
+mod program;
+
 use std::{
     fs::{self, File},
     path::Path,
-    process::{Command, Output},
+    process::Output,
 };
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use program::tacho;
 use serde_json::{Value, json};
-
-fn tacho() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tacho"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TACHO_") || name.starts_with("CUDA_")) {
-        command.env_remove(name);
-    }
-    command
-}
 
 /// Trials of about 0.4 s in real time; closed loops have one kind of trial.
 const SIM: [&str; 17] = [

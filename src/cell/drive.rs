@@ -9,15 +9,18 @@ use std::{collections::hash_map::Entry, thread::Thread};
 
 use rustc_hash::FxHashMap;
 
+pub use super::recorder::KEEP_TOKENS;
 use super::{
+    checks::{Ended, check_ids, hash_ids, hash_start},
     evidence::{Asked, Evidence},
     open::{Feed, FidelityLimits, Releaser, Saturation, ScheduleFidelity, Watch},
     protocol::{Load, Method, NONE, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary},
+    recorder::Recorder,
 };
 use crate::{
-    engine::{Broken, Engine, EngineError, EventBuf, FinishReason, RequestId, Stats, StepRecord, TokenId, ids_digest},
+    engine::{Broken, Engine, EngineError, EventBuf, FinishReason, Stats, ids_digest},
     measure::{DeviceClockMode, DeviceClockSource, DeviceTime, TrialClock, monotonic_ns, process_cpu_ns},
-    workload::{Workload, arrivals::Schedule, mix},
+    workload::{Workload, arrivals::Schedule},
 };
 
 /// Where a trial's records go.
@@ -44,10 +47,6 @@ pub trait RecordSink {
     fn progress(&mut self, output_tokens: u64) -> std::io::Result<()>;
 }
 
-/// Token rows kept in memory before some are passed on in the middle of a trial (16 MiB).
-pub const KEEP_TOKENS: usize = 1 << 19;
-const KEEP_REQUESTS: usize = 1 << 16;
-const KEEP_STEPS: usize = 1 << 16;
 const PROGRESS_NS: u64 = 250_000_000;
 /// The longest that `poll` may block: how soon a trial notices anything else.
 const POLL_NS: u64 = 100_000_000;
@@ -533,51 +532,6 @@ fn cut_row(request: u32, feed: &Feed<'_>, live: &FxHashMap<u32, InFlight>, submi
     }
 }
 
-struct Ended {
-    id: RequestId,
-    input: Option<u32>,
-    output: u32,
-}
-
-impl Ended {
-    /// Checks what the engine did with a request against what it was asked.
-    fn check(&self, input: u32, output: u32, finish: FinishReason) -> Result<(), EngineError> {
-        let found = self.input.map_or_else(|| "an untold number of".to_owned(), |n| n.to_string());
-        if self.input != Some(input) {
-            let message =
-                format!("request {}: {input} prompt tokens were given, the engine consumed {found}", self.id.0);
-            return Err(EngineError::broken(Broken::InputIds, message));
-        }
-        if self.output != output || finish != FinishReason::Length {
-            let broken = if finish == FinishReason::Length { Broken::OutputCounts } else { Broken::FinishReasons };
-            let message = format!(
-                "request {}: {output} output tokens were asked for, the engine produced {} and ended with {finish:?}",
-                self.id.0, self.output
-            );
-            return Err(EngineError::broken(broken, message));
-        }
-        Ok(())
-    }
-}
-
-fn check_ids(request: RequestId, ids: &[TokenId], vocab_size: u32) -> Result<(), EngineError> {
-    match ids.iter().find(|id| id.0 >= vocab_size) {
-        Some(id) => Err(EngineError::mismatch(format!(
-            "request {}: output id {} lies outside the vocabulary of {vocab_size}",
-            request.0, id.0
-        ))),
-        None => Ok(()),
-    }
-}
-
-fn hash_start(id: RequestId) -> u64 {
-    mix(0, u64::from(id.0))
-}
-
-fn hash_ids(start: u64, ids: &[TokenId]) -> u64 {
-    ids.iter().fold(start, |hash, id| mix(hash, u64::from(id.0)))
-}
-
 fn difference(before: &Stats, after: Stats) -> Stats {
     after
         .into_iter()
@@ -586,96 +540,4 @@ fn difference(before: &Stats, after: Stats) -> Stats {
             (name, value - base)
         })
         .collect()
-}
-
-struct Recorder<'a> {
-    sink: &'a mut dyn RecordSink,
-    tokens: Vec<TokenRow>,
-    requests: Vec<RequestRow>,
-    steps: Vec<StepRow>,
-    flushes: u32,
-    requests_done: u32,
-    input_tokens: u64,
-    output_tokens: u64,
-    output_tokens_seen: u64,
-    output_digest: u64,
-}
-
-impl<'a> Recorder<'a> {
-    fn new(sink: &'a mut dyn RecordSink, workload: &Workload) -> Self {
-        let requests = workload.len() as usize;
-        let tokens = requests.saturating_mul(workload.spec().output.max() as usize);
-        Self {
-            sink,
-            tokens: Vec::with_capacity(tokens.min(KEEP_TOKENS)),
-            requests: Vec::with_capacity(requests.min(KEEP_REQUESTS)),
-            steps: Vec::with_capacity(tokens.min(KEEP_STEPS)),
-            flushes: 0,
-            requests_done: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            output_tokens_seen: 0,
-            output_digest: 0,
-        }
-    }
-
-    fn token(&mut self, row: TokenRow) -> std::io::Result<()> {
-        self.output_tokens_seen += u64::from(row.tokens);
-        self.tokens.push(row);
-        if self.tokens.len() >= KEEP_TOKENS { self.flush_early() } else { Ok(()) }
-    }
-
-    fn request(&mut self, row: RequestRow) -> std::io::Result<()> {
-        self.requests_done += 1;
-        self.input_tokens += u64::from(row.input_tokens);
-        self.output_tokens += u64::from(row.output_tokens);
-        self.output_digest = self.output_digest.wrapping_add(row.output_hash);
-        self.requests.push(row);
-        if self.requests.len() >= KEEP_REQUESTS { self.flush_early() } else { Ok(()) }
-    }
-
-    /// A request that did not end: it is in the table, and counts for nothing.
-    fn cut(&mut self, row: RequestRow) {
-        self.requests.push(row);
-    }
-
-    /// The row keeps the mark's number until [`Self::settle_marks`].
-    fn step(&mut self, step: &StepRecord, mark: Option<u64>) -> std::io::Result<()> {
-        self.steps.push(StepRow {
-            start_ns: step.start_ns,
-            end_ns: step.end_ns,
-            kv_tokens: step.kv_tokens,
-            device_ns: mark.unwrap_or(NONE),
-            prefill_tokens: step.prefill_tokens,
-            decode_seqs: step.decode_seqs,
-            running: step.running,
-            waiting: step.waiting,
-        });
-        if self.steps.len() >= KEEP_STEPS { self.flush_early() } else { Ok(()) }
-    }
-
-    /// Replaces the marks' numbers by what the device's clock says of them.
-    fn settle_marks(&mut self, marks_ns: &[u64]) {
-        for row in &mut self.steps {
-            row.device_ns =
-                usize::try_from(row.device_ns).ok().and_then(|at| marks_ns.get(at)).copied().unwrap_or(NONE);
-        }
-    }
-
-    fn flush_early(&mut self) -> std::io::Result<()> {
-        self.flushes += 1;
-        // The device's clock is read when the trial is over; these rows cannot wait for it.
-        self.settle_marks(&[]);
-        self.flush()
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.sink.tokens(&self.tokens)?;
-        self.sink.requests(&self.requests)?;
-        self.sink.steps(&self.steps)?;
-        self.tokens.clear();
-        self.requests.clear();
-        self.steps.clear();
-        Ok(())
-    }
 }

@@ -3,12 +3,14 @@
 //! The child's side is [`serve`], the loop that every cell program runs; it times trials with [`drive`]. The parent's
 //! side is [`parent`]. Between them go the frames of [`protocol`].
 
+mod checks;
 pub mod contain;
 pub mod drive;
 pub mod evidence;
 pub mod open;
 pub mod parent;
 pub mod protocol;
+mod recorder;
 mod serve;
 
 pub use serve::{serve, serve_clocked};

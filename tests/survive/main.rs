@@ -2,6 +2,8 @@
 //! with hundreds of kills and a thousand faults, are ignored here and run by `make soak`; docs/reliability.md has the table.
 mod disk;
 mod engine;
+#[path = "../program/mod.rs"]
+mod program;
 mod soak;
 mod supervisor;
 
@@ -13,16 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use program::tacho;
 use serde_json::Value;
-
-fn tacho() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tacho"));
-    // What the caller's shell sets must not steer a test.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TACHO_")) {
-        command.env_remove(name);
-    }
-    command
-}
 
 fn run(args: &[&str]) -> Output {
     tacho().arg("run").args(args).output().unwrap()
