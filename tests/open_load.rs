@@ -80,6 +80,14 @@ fn trial(engine: &mut dyn Engine, load: Load, requests: u32, seed: u64) -> (Tria
 }
 
 #[test]
+fn waiting_for_arrivals_is_not_the_harness_at_work() {
+    // 20 requests a second of 10 ms each: four fifths of the time there is nothing to do.
+    let (summary, _) = trial(&mut server("real"), open("constant", 20.0, None), 20, 1);
+    let share = summary.harness_ns as f64 / 1e9 / summary.seconds();
+    assert!(summary.seconds() > 0.9 && share < 0.2, "{share} of {} s", summary.seconds());
+}
+
+#[test]
 fn a_single_server_waits_as_long_as_queueing_theory_says() {
     // M/D/1: mean wait = load · service / (2 (1 − load)) (Pollaczek 1930, Khinchine 1932). The standard error is that of
     // independent replications, which need no model of how waits depend on one another.

@@ -2,7 +2,7 @@
 //!
 //! Between the two stamps of a `generate` trial nothing is done but calling the engine. Between those of a step-loop trial
 //! each request is made just before it is handed over, and what the engine answered is checked and noted; that time is
-//! measured and stored as `harness_ns`. The device's clock is read outside both stamps; between steps it only gets a mark.
+//! measured and stored as `harness_ns`; waiting for the next arrival of an open load, with nothing running, is no part of it. The device's clock is read outside both stamps; between steps it only gets a mark.
 //! Records are kept in memory and handed to the sink after the second stamp; only a trial with more records than [`KEEP_TOKENS`]
 //! passes some on while it runs, and says so in its summary.
 use std::{collections::hash_map::Entry, thread::Thread};
@@ -178,17 +178,18 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// Host time inside and outside the engine's calls.
+/// Host time inside and outside the engine's calls, without that in which an idle engine and the loop wait for an arrival.
 struct Ledger {
     start_ns: u64,
     inside_ns: u64,
+    waited_ns: u64,
     calls: u64,
     cpu_ns: u64,
 }
 
 impl Ledger {
     fn start() -> Self {
-        Self { cpu_ns: process_cpu_ns(), start_ns: monotonic_ns(), inside_ns: 0, calls: 0 }
+        Self { cpu_ns: process_cpu_ns(), start_ns: monotonic_ns(), inside_ns: 0, waited_ns: 0, calls: 0 }
     }
 
     fn call<T>(&mut self, run: impl FnOnce() -> T) -> T {
@@ -199,6 +200,14 @@ impl Ledger {
         result
     }
 
+    /// A wait for the next arrival, in which neither the engine nor the harness has anything to do.
+    fn wait<T>(&mut self, run: impl FnOnce() -> T) -> T {
+        let before = monotonic_ns();
+        let result = run();
+        self.waited_ns += monotonic_ns() - before;
+        result
+    }
+
     fn end(self, start_ns: u64, end_ns: u64, clock: TrialClock<'_>) -> (Span, Vec<u64>) {
         let total_ns = monotonic_ns() - self.start_ns;
         let cpu_ns = process_cpu_ns() - self.cpu_ns;
@@ -206,7 +215,7 @@ impl Ledger {
         let span = Span {
             start_ns,
             end_ns,
-            harness_ns: total_ns.saturating_sub(self.inside_ns),
+            harness_ns: total_ns.saturating_sub(self.inside_ns + self.waited_ns),
             cpu_ns,
             engine_calls: self.calls,
             device,
@@ -397,7 +406,7 @@ fn step_loop(
                     break;
                 }
             }
-            if feed.wait_idle(submitted, done) {
+            if ledger.wait(|| feed.wait_idle(submitted, done)) {
                 continue;
             }
             deadline_ns = feed.poll_until(submitted, done, deadline_ns);

@@ -191,7 +191,8 @@ pub struct TrialSummary {
     pub workload_digest: String,
     /// Sum over requests of a hash of (request, output ids): the same ids give the same sum in any order.
     pub output_digest: u64,
-    /// Time of the trial spent outside the engine's calls, in nanoseconds of CLOCK_MONOTONIC.
+    /// Time of the trial spent outside the engine's calls, in nanoseconds of CLOCK_MONOTONIC; waiting for the next arrival of an
+    /// open load while nothing runs is no part of it.
     pub harness_ns: u64,
     /// CPU time of the cell's process during the trial.
     pub cpu_ns: u64,

@@ -280,7 +280,7 @@ fn evidence() -> Vec<CellColumn<PointRow>> {
             "harness_share",
             Kind::F64,
             "",
-            "share of the trial spent outside the engine's calls; null in virtual time",
+            "share of the trial spent outside the engine's calls, waiting for arrivals left out; null in virtual time",
             |r: &PointRow| Some(r.trial.as_ref()?.summary.harness_ns as f64 / 1e9 / r.host_seconds()?),
         ),
         nullable(
