@@ -77,12 +77,14 @@ pub enum Fault {
     Preempt,
     /// That step and each later one counts a prompt token from a prefix cache.
     PrefixHit,
-    /// From that step on, memory grows by 96 MiB in the first step after each reset, which gives it back.
+    /// From that step on, memory grows by 96 MiB in the fourth step after each reset, which gives it back.
     Grow,
 }
 
 /// What [`Fault::Grow`] takes: more than any allocator keeps when it is given back.
 const GROW_BYTES: usize = 96 << 20;
+/// In which step after a reset: those before it let a sampler see the memory without it.
+const GROW_STEP: u64 = 4;
 
 /// The options of `sim`, by the names a plan uses (`engine.sim.step_base_us = 100`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,6 +186,7 @@ pub struct Sim {
     faults: u64,
     /// What [`Fault::Grow`] holds.
     grown: Vec<u8>,
+    steps_at_reset: u64,
     consumed: u64,
     endless: bool,
     rng: Xoshiro256PlusPlus,
@@ -252,6 +255,7 @@ impl Sim {
             steps: 0,
             faults: 0,
             grown: Vec::new(),
+            steps_at_reset: 0,
             consumed: 0,
             endless: false,
             rng: Xoshiro256PlusPlus::seed_from_u64(config.seed),
@@ -269,7 +273,7 @@ impl Sim {
         if [Fault::Compile, Fault::Preempt, Fault::PrefixHit].into_iter().any(|fault| self.lasting(fault)) {
             self.faults += 1;
         }
-        if self.lasting(Fault::Grow) && self.grown.is_empty() {
+        if self.lasting(Fault::Grow) && self.steps - self.steps_at_reset == GROW_STEP - 1 {
             // Written to, so that the pages are there.
             self.grown = vec![1; GROW_BYTES];
         }
@@ -534,6 +538,7 @@ impl Engine for Sim {
         self.cancelled.clear();
         (self.kv_reserved, self.kv_used) = (0, 0);
         self.grown = Vec::new();
+        self.steps_at_reset = self.steps;
         self.consumed = 0;
         Ok(())
     }

@@ -148,14 +148,18 @@ fn grown(counter: &[(u64, u64)], window: Window) -> Option<f64> {
     Some((counter_at(counter, window.end_ns)? - counter_at(counter, window.start_ns)?).max(0.0))
 }
 
-/// By how much a gauge rose above its last sample before the window, up to its first one after it. None when its samples
-/// do not enclose the window.
+/// By how much a gauge rose at most above an earlier sample, from its last one before the window to its first one after it:
+/// what an engine gave back between the former and the window hides no growth. None when its samples do not enclose the
+/// window.
 fn rise(gauge: &[(u64, u64)], window: Window) -> Option<u64> {
-    let &(_, base) = gauge.get(gauge.partition_point(|(time, _)| *time <= window.start_ns).checked_sub(1)?)?;
+    let before = gauge.partition_point(|(time, _)| *time <= window.start_ns).checked_sub(1)?;
     let after = gauge.partition_point(|(time, _)| *time < window.end_ns);
-    let peak =
-        gauge.get(..=after)?.iter().filter(|(time, _)| *time > window.start_ns).map(|(_, value)| *value).max()?;
-    Some(peak.saturating_sub(base))
+    let (mut lowest, mut rise) = (u64::MAX, 0);
+    for (_, value) in gauge.get(before..=after)? {
+        lowest = lowest.min(*value);
+        rise = rise.max(value - lowest);
+    }
+    Some(rise)
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

@@ -186,3 +186,14 @@ fn figures_of_random_samples_hold_together() {
 fn energy_of(samples: &Samples, window: Window) -> f64 {
     energy(samples, &[Uuid::new("a")], window).unwrap().0
 }
+
+#[test]
+fn a_gauge_rises_above_its_lowest_sample_since_the_last_one_before_the_window() {
+    let window = Window { start_ns: 10, end_ns: 50 };
+    // 90 was still held when the last sample before the window was taken, and given back before it began.
+    assert_eq!(rise(&[(0, 5), (9, 90), (20, 10), (30, 95), (40, 20), (60, 15)], window), Some(85));
+    // Before the last sample before the window, and after the first one behind it, nothing counts.
+    assert_eq!(rise(&[(0, 1), (9, 30), (20, 30), (50, 20), (60, 90)], window), Some(0));
+    assert_eq!(rise(&[(9, 30), (20, 40)], window), None, "nothing behind the window");
+    assert_eq!(rise(&[(20, 30), (60, 40)], window), None, "nothing before it");
+}
