@@ -18,7 +18,7 @@ use super::{
     StepRecord, TokenId, ids_digest, sim_scores::Model, stat,
 };
 use crate::{
-    measure::{monotonic_ns, sleep_until_ns},
+    measure::{monotonic_ns, sleep_until_ns, wake_on_time},
     workload::{mix, standard_normal},
 };
 
@@ -243,6 +243,9 @@ impl Sim {
             effective,
             observed: Options::new(),
         };
+        if options.time == Time::Real {
+            wake_on_time();
+        }
         Ok(Self {
             info,
             max_seqs: max_seqs as usize,

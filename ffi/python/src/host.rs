@@ -49,6 +49,16 @@ __main__.__spec__ = None
 "#;
 
 static STARTED: OnceLock<PathBuf> = OnceLock::new();
+static EMBEDDED: OnceLock<()> = OnceLock::new();
+
+/// How the environment's `python` has its interpreter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Linkage {
+    /// It holds it itself.
+    Static,
+    /// It loads libpython.
+    Shared,
+}
 
 /// Removes variables that would mix another Python into the engine's, and sets defaults such as hub access off.
 ///
@@ -93,9 +103,15 @@ pub fn start() -> Result<(), EngineError> {
             )))
         };
     }
-    check_version(&python)?;
-    let shims = shims::unpack()?;
-    initialize(&python)?;
+    let shims = match runs() {
+        true => shims::unpack()?,
+        false => {
+            check_version(&python)?;
+            let shims = shims::unpack()?;
+            initialize(&python)?;
+            shims
+        }
+    };
     let prepared = Python::attach(|py| {
         let prepared = py.run(PRELUDE, None, None).and_then(|()| shims::import(py, &shims));
         prepared.map_err(|raised| error::load(py, "the host", &raised))
@@ -104,9 +120,21 @@ pub fn start() -> Result<(), EngineError> {
     prepared
 }
 
-/// Ends the interpreter if it was started: runs what the engine registered for the end of the process.
+/// Where the running interpreter comes from: `program` inside of the environment's `python`, `library` when libpython was started
+/// here.
+pub fn kind() -> &'static str {
+    if EMBEDDED.get().is_some() { "library" } else { "program" }
+}
+
+/// Whether an interpreter runs in this process.
+fn runs() -> bool {
+    // SAFETY: may be called at any time.
+    unsafe { ffi::Py_IsInitialized() != 0 }
+}
+
+/// Ends the interpreter if it was started here: runs what the engine registered for the end of the process.
 pub fn finalize() {
-    if STARTED.get().is_none() {
+    if EMBEDDED.get().is_none() {
         return;
     }
     // SAFETY: the interpreter runs, and this thread does not hold its lock. No Python object is used afterwards: the
@@ -120,7 +148,11 @@ pub fn finalize() {
     }
 }
 
-fn environment_python(named: Option<OsString>) -> Result<PathBuf, EngineError> {
+/// The `python` that a variable's value names, made absolute.
+///
+/// # Errors
+/// [`tacho::engine::ErrorKind::Load`] when none is named or it is no file.
+pub fn environment_python(named: Option<OsString>) -> Result<PathBuf, EngineError> {
     let Some(named) = named.filter(|name| !name.is_empty()) else {
         return Err(EngineError::load(format!(
             "no Python environment was named: expected the path of its `python` in {ENV_PYTHON}; give `--python PATH` or \
@@ -141,16 +173,23 @@ fn environment_python(named: Option<OsString>) -> Result<PathBuf, EngineError> {
         .map_err(|error| EngineError::load(format!("the path {} cannot be made absolute: {error}", path.display())))
 }
 
-/// Asks the environment's `python` for its version, so that a mismatch is a sentence and not a crash.
-fn check_version(python: &Path) -> Result<(), EngineError> {
-    let script = "import sys; print('%d.%d' % sys.version_info[:2], sys.implementation.name)";
+/// Asks the environment's `python` for its version, so that a mismatch is a sentence and not a crash, and for its linkage.
+///
+/// # Errors
+/// [`tacho::engine::ErrorKind::Load`] when it does not start or is not of the version that this program was linked against.
+pub fn check_version(python: &Path) -> Result<Linkage, EngineError> {
+    // What its own memory shows: the build's variables say the same of both programs of a distribution.
+    let script = "import sys; print('%d.%d' % sys.version_info[:2], sys.implementation.name); \
+                  print(any('/libpython' in line for line in open('/proc/self/maps')))";
     let run = Command::new(python).args(["-I", "-S", "-c", script]).output().map_err(|error| {
         EngineError::load(format!(
             "{} cannot be run: {error}; it should be a Python {PYTHON_VERSION}",
             python.display()
         ))
     })?;
-    let found = String::from_utf8_lossy(&run.stdout).trim().to_owned();
+    let told = String::from_utf8_lossy(&run.stdout);
+    let mut told = told.lines();
+    let found = told.next().unwrap_or_default();
     if !run.status.success() {
         let said = String::from_utf8_lossy(&run.stderr);
         return Err(EngineError::load(format!(
@@ -167,7 +206,7 @@ fn check_version(python: &Path) -> Result<(), EngineError> {
             python.display()
         )));
     }
-    Ok(())
+    Ok(if told.next() == Some("False") { Linkage::Static } else { Linkage::Shared })
 }
 
 /// Starts CPython as if `python` had been run: the standard start-up code then finds `pyvenv.cfg` beside it, and prefix,
@@ -202,6 +241,7 @@ fn initialize(python: &Path) -> Result<(), EngineError> {
             };
             return Err(EngineError::load(format!("Python of {} does not start: {said}", python.display())));
         }
+        let _ = EMBEDDED.set(());
         // Gives up the lock taken by the start; `Python::attach` takes it again, on this thread or another.
         ffi::PyEval_SaveThread();
     }

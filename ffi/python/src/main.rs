@@ -2,15 +2,17 @@
 //! engine's environment.
 use std::process::ExitCode;
 
-use tacho::engine::{Engine, LoadConfig};
-use tacho_python::{PythonEngine, host};
+use tacho_python::{guest, host};
 
 fn main() -> ExitCode {
     tacho_crash::install();
     // SAFETY: the first thing this process does; no other thread runs yet.
     unsafe { host::settle_environment() };
-    let load = |config: &LoadConfig| Ok(Box::new(PythonEngine::load(config)?) as Box<dyn Engine>);
-    let status = tacho::cell::serve_clocked(load, tacho_cuda::clock::open);
+    if let Err(said) = guest::enter() {
+        eprintln!("cell: {said}");
+        return ExitCode::FAILURE;
+    }
+    let status = tacho_python::cell();
     host::finalize();
     status
 }
