@@ -12,6 +12,7 @@ use tacho::plan::{
     resolve, scalar, share, shipped,
     values::{self, ValueError},
 };
+use tacho::validity::PowerCap;
 use tacho::{metrics::service::SloError, workload::arrivals::ArrivalError};
 
 use super::{agree_args::AgreeArgs, args::RunArgs, dataset_args, exit::Failure, validity_args::ValidityArgs};
@@ -198,6 +199,7 @@ impl Layer<'_> {
             max_machine_load: self.parse("max_machine_load", &args.max_machine_load, share)?,
             min_duration: self.parse("min_duration", &args.min_duration, scalar::duration)?,
             max_preemptions: self.take("max_preemptions", &args.max_preemptions),
+            power_cap: self.parse("power_cap", &args.power_cap, PowerCap::named)?,
         })
     }
 

@@ -21,4 +21,7 @@ pub struct ValidityArgs {
     /// Sequences that may be evicted and started over in a trial [default: 0]
     #[arg(long, value_name = "N", env = "TACHO_MAX_PREEMPTIONS", hide_env = true, help_heading = "Validity")]
     pub max_preemptions: Option<u32>,
+    /// Whether a trial in which a GPU ran at its power limit is invalid: refuse or accept [default: refuse]
+    #[arg(long, value_name = "WHAT", env = "TACHO_POWER_CAP", hide_env = true, help_heading = "Validity")]
+    pub power_cap: Option<String>,
 }

@@ -155,6 +155,12 @@ const VALIDITY_KEYS: &[Key] = &[
     key("max_machine_load", "a share", "the most of the processors that others may take", "max_machine_load = \"5%\""),
     key("min_duration", "a time", "the shortest trial that counts", "min_duration = \"100ms\""),
     key("max_preemptions", "a whole number", "the most evicted sequences of a trial", "max_preemptions = 0"),
+    key(
+        "power_cap",
+        "`refuse` or `accept`",
+        "whether a trial in which a GPU ran at its power limit (`sw_power_cap`) is invalid",
+        "power_cap = \"accept\"",
+    ),
 ];
 
 const RESTART_KEYS: &[Key] = &[

@@ -5,9 +5,9 @@ use super::{
     origin::{PlanError, Sourced},
     toml_tree::Node,
 };
-use crate::validity::Limits;
+use crate::validity::{Limits, PowerCap};
 
-const KNOWN: [&str; 4] = ["max_harness_share", "max_machine_load", "min_duration", "max_preemptions"];
+const KNOWN: [&str; 5] = ["max_harness_share", "max_machine_load", "min_duration", "max_preemptions", "power_cap"];
 
 /// [`Limits`], as far as somebody said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,8 @@ pub struct ValidityDraft {
     pub min_duration: Option<Sourced<Duration>>,
     /// A number.
     pub max_preemptions: Option<Sourced<u32>>,
+    /// `refuse` or `accept`.
+    pub power_cap: Option<Sourced<PowerCap>>,
 }
 
 impl ValidityDraft {
@@ -31,6 +33,7 @@ impl ValidityDraft {
             max_machine_load: self.max_machine_load.or(weaker.max_machine_load),
             min_duration: self.min_duration.or(weaker.min_duration),
             max_preemptions: self.max_preemptions.or(weaker.max_preemptions),
+            power_cap: self.power_cap.or(weaker.power_cap),
         }
     }
 }
@@ -68,6 +71,11 @@ pub(super) fn read(node: &Node<'_>) -> Result<ValidityDraft, PlanError> {
             "max_preemptions" => {
                 draft.max_preemptions = Some(Sourced::new(value.whole("a whole number from 0 on")?, value.at()));
             }
+            "power_cap" => {
+                let text = value.scalar().ok_or_else(|| value.wrong("\"refuse\" or \"accept\""))?;
+                let cap = PowerCap::named(&text).map_err(|problem| PlanError::at(&value.at(), problem))?;
+                draft.power_cap = Some(Sourced::new(cap, value.at()));
+            }
             _ => return Err(entry.unknown("[validity]", &KNOWN)),
         }
     }
@@ -100,6 +108,7 @@ pub(super) fn resolve(draft: ValidityDraft, told: &mut super::resolve::Told) -> 
             base.max_preemptions,
             u32::to_string,
         ),
+        power_cap: told.tell("validity.power_cap", draft.power_cap, base.power_cap, |cap| cap.as_str().to_owned()),
     }
 }
 

@@ -168,7 +168,7 @@ impl Run<'_> {
         }
         let (summary, aggregate, hardware) = self.trial(group, seat, loaded, TrialKind::Timed, timing.ordinal)?;
         let key = loaded[seat].as_ref().and_then(|running| self.key(group, running, group.arms[seat].point));
-        let band = self.plan.trials.clock_band;
+        let (band, judged) = (self.plan.trials.clock_band, self.plan.validity.power_cap.judged());
         let digest = group.record(seat).and_then(|record| self.digests.get(record.point.model.as_ref()?)).cloned();
         let Some(record) = group.record(seat) else { return Ok(()) };
         let (number, method) = (record.trials.len() as u32, record.point.load.method());
@@ -184,7 +184,7 @@ impl Run<'_> {
             let clocks: Vec<f64> =
                 clocks.filter_map(|trial| trial.hardware.telemetry.gpu.as_ref()?.sm_clock_mean_mhz).collect();
             // Marked and kept: to repeat one trial of a block would break its order.
-            trial.hardware.marks = marks(gpu, &clocks, band).iter().map(Mark::to_string).collect();
+            trial.hardware.marks = marks(gpu, &clocks, band, judged).iter().map(Mark::to_string).collect();
         }
         record.key = key;
         record.model_digest = digest;

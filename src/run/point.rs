@@ -294,7 +294,7 @@ impl Bench<'_> {
         let earlier = record.counted(timed.method).filter(|trial| trial.hardware.marks.is_empty());
         let clocks: Vec<f64> =
             earlier.filter_map(|trial| trial.hardware.telemetry.gpu.as_ref()?.sm_clock_mean_mhz).collect();
-        marks(gpu, &clocks, self.plan.trials.clock_band)
+        marks(gpu, &clocks, self.plan.trials.clock_band, self.plan.validity.power_cap.judged())
     }
 
     /// One trial that is in no figure: how long it took, in seconds.

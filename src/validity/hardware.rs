@@ -1,7 +1,7 @@
 //! What the machine did meanwhile, and who else used it.
 use super::{Basis, RESOLUTION_TICKS_S, finding::Finding};
 use crate::{
-    measure::telemetry::{GpuFigures, HEAT_OR_POWER, HostFigures, LEAST_EARLIER, reason_names},
+    measure::telemetry::{GpuFigures, HostFigures, LEAST_EARLIER, reason_names},
     metrics::median,
     results::TrialRecord,
 };
@@ -22,7 +22,8 @@ fn host(trial: &TrialRecord) -> Result<&HostFigures, Finding> {
     telemetry.host.as_ref().ok_or_else(|| Finding::Unknown(why()))
 }
 
-pub(super) fn throttle(trial: &TrialRecord, on_gpu: bool) -> Finding {
+/// `judged` are the reasons that count.
+pub(super) fn throttle(trial: &TrialRecord, on_gpu: bool, judged: u64) -> Finding {
     if !on_gpu {
         return Finding::unknown(PROCESSOR);
     }
@@ -32,9 +33,9 @@ pub(super) fn throttle(trial: &TrialRecord, on_gpu: bool) -> Finding {
     };
     match reasons {
         None => Finding::unknown("the driver does not tell why clocks are held down"),
-        Some(reasons) if reasons & HEAT_OR_POWER == 0 => Finding::Good,
+        Some(reasons) if reasons & judged == 0 => Finding::Good,
         Some(reasons) => {
-            let held = reasons & HEAT_OR_POWER;
+            let held = reasons & judged;
             let sentence = format!("clocks were held down by {}", reason_names(held));
             Finding::bad(sentence, &[("throttle_reasons", held as f64)])
         }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::results::RunInfo;
+use crate::{measure::telemetry::HEAT_OR_POWER, results::RunInfo};
 
 /// How much resident memory may grow in a trial: twice what the harness's own buffers of records can take
 /// (16 MiB of tokens, 3 MiB each of requests and steps, and the prompts), rounded up. Less cannot be told from them.
@@ -13,6 +13,44 @@ pub const MAX_HOST_GROWTH_BYTES: u64 = 64 << 20;
 pub const MAX_DEVICE_GROWTH_BYTES: u64 = 20 << 20;
 /// What CPU time is known to, in seconds: two of the kernel's ticks of 10 ms, one at either end of a trial.
 pub const RESOLUTION_TICKS_S: f64 = 0.02;
+
+/// What becomes of a trial in which the board's power limit held a GPU's clocks down (`sw_power_cap`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PowerCap {
+    /// It is throttled like any other.
+    #[default]
+    Refuse,
+    /// It counts: under full load a large GPU runs at that limit as a matter of course. Other reasons still speak against it.
+    Accept,
+}
+
+impl PowerCap {
+    /// As plans and flags name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Accept => "accept",
+        }
+    }
+
+    /// By its name.
+    ///
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let known = [Self::Refuse, Self::Accept].into_iter().find(|cap| cap.as_str() == name);
+        known.ok_or_else(|| format!("expected refuse or accept, found '{name}'"))
+    }
+
+    /// The bits of `nvmlClocksEventReasons` that speak against a trial.
+    pub fn judged(self) -> u64 {
+        match self {
+            Self::Refuse => HEAT_OR_POWER,
+            Self::Accept => HEAT_OR_POWER & !0x4,
+        }
+    }
+}
 
 /// The limits that a plan may set: its table `[validity]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +64,8 @@ pub struct Limits {
     pub min_duration: Duration,
     /// How many sequences may be evicted and started over in a trial.
     pub max_preemptions: u32,
+    /// Whether the board's power limit makes a trial invalid.
+    pub power_cap: PowerCap,
 }
 
 impl Default for Limits {
@@ -39,6 +79,7 @@ impl Default for Limits {
             // A sample of the telemetry's default period. The clocks' brackets cost 0.01 % of it.
             min_duration: Duration::from_millis(100),
             max_preemptions: 0,
+            power_cap: PowerCap::Refuse,
         }
     }
 }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 pub use codes::Code;
 use finding::Finding;
-pub use limits::{Basis, Limits, MAX_DEVICE_GROWTH_BYTES, MAX_HOST_GROWTH_BYTES, RESOLUTION_TICKS_S};
+pub use limits::{Basis, Limits, MAX_DEVICE_GROWTH_BYTES, MAX_HOST_GROWTH_BYTES, PowerCap, RESOLUTION_TICKS_S};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -146,7 +146,7 @@ fn judge(code: Code, record: &PointRecord, trials: &[&TrialRecord], basis: &Basi
         Code::CompileInTrial => each(&counts::compiles),
         Code::AllocatorGrowth => each(&|trial| memory::growth(trial, gpu)),
         Code::Preemption => each(&|trial| counts::preemptions(trial, limits)),
-        Code::Throttle => each(&|trial| hardware::throttle(trial, gpu)),
+        Code::Throttle => each(&|trial| hardware::throttle(trial, gpu, limits.power_cap.judged())),
         Code::Clocks => hardware::clocks(trials, gpu, basis.clock_band),
         Code::HarnessShare => each(&|trial| timing::harness_share(trial, limits)),
         Code::GpuShared if gpu => each(&hardware::gpu_shared),

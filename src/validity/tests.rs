@@ -256,6 +256,21 @@ fn a_load_is_judged_only_where_ticks_can_tell_it() {
 }
 
 #[test]
+fn a_power_limit_is_accepted_only_where_the_plan_says_so_and_heat_never() {
+    let mut record = good(true);
+    for trial in &mut record.trials {
+        gpu_of(trial).throttle_reasons = Some(0x5);
+    }
+    assert_eq!(judged(&record).0, vec![Code::Throttle]);
+    let accepting = Basis { limits: Limits { power_cap: PowerCap::Accept, ..Limits::default() }, ..basis() };
+    assert_eq!(certify(&record, &accepting).codes(), vec![]);
+    gpu_of(&mut record.trials[0]).throttle_reasons = Some(0x24);
+    let certificate = certify(&record, &accepting);
+    assert_eq!(certificate.codes(), vec![Code::Throttle]);
+    assert!(certificate.reasons[0].sentence.contains("by sw_thermal_slowdown"), "{certificate:?}");
+}
+
+#[test]
 fn only_loads_with_arrival_times_have_a_schedule() {
     let mut record = good(true);
     for load in [Load::Offline { batch: 64 }, Load::Closed { concurrency: 4 }] {
@@ -272,7 +287,7 @@ fn the_page_names_every_code_and_every_limit() {
         assert!(page.contains(&format!("| `{code}` |")), "docs/validity.md has no row of `{code}`");
         assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
     }
-    for limit in ["max_harness_share", "max_machine_load", "min_duration", "max_preemptions"] {
+    for limit in ["max_harness_share", "max_machine_load", "min_duration", "max_preemptions", "power_cap"] {
         assert!(page.contains(limit), "docs/validity.md does not name {limit}");
     }
 }

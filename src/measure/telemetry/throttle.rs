@@ -59,10 +59,10 @@ pub fn reason_names(reasons: u64) -> String {
 }
 
 /// What is wrong with a trial. `earlier_mhz` are the mean SM clocks of the point's unmarked trials so far; the trial's
-/// may be this fraction (`band`) away from their median, either way.
-pub fn marks(gpu: &GpuFigures, earlier_mhz: &[f64], band: f64) -> Vec<Mark> {
+/// may be this fraction (`band`) away from their median, either way; `judged` are the reasons that count, of [`HEAT_OR_POWER`].
+pub fn marks(gpu: &GpuFigures, earlier_mhz: &[f64], band: f64, judged: u64) -> Vec<Mark> {
     let mut marks = Vec::new();
-    let held = gpu.throttle_reasons.unwrap_or(0) & HEAT_OR_POWER;
+    let held = gpu.throttle_reasons.unwrap_or(0) & judged;
     if held != 0 {
         marks.push(Mark::Throttled(held));
     }
@@ -86,12 +86,13 @@ mod tests {
     #[test]
     fn heat_and_power_are_marked_and_settings_are_not() {
         for harmless in [0, 0x1, 0x2, 0x10, 0x100, 0x113] {
-            assert_eq!(marks(&trial(harmless, 1980.0), &[], 0.05), []);
+            assert_eq!(marks(&trial(harmless, 1980.0), &[], 0.05, HEAT_OR_POWER), []);
         }
         for (bit, name) in REASONS.iter().filter(|(bit, _)| bit & HEAT_OR_POWER != 0) {
-            let found = marks(&trial(bit | 0x3, 1980.0), &[], 0.05);
+            let found = marks(&trial(bit | 0x3, 1980.0), &[], 0.05, HEAT_OR_POWER);
             assert_eq!(found, [Mark::Throttled(*bit)]);
             assert_eq!(found[0].to_string(), format!("throttled: {name}"));
+            assert_eq!(marks(&trial(bit | 0x3, 1980.0), &[], 0.05, HEAT_OR_POWER & !bit), []);
         }
         assert_eq!(reason_names(0x24 | 0x1000), "sw_power_cap|sw_thermal_slowdown|0x1000");
     }
@@ -99,13 +100,13 @@ mod tests {
     #[test]
     fn a_clock_is_judged_by_the_trials_before() {
         let earlier = [1980.0, 1975.0, 1980.0];
-        assert_eq!(marks(&trial(0, 1900.0), &earlier, 0.05), []);
-        let slow = marks(&trial(0, 1700.0), &earlier, 0.05);
+        assert_eq!(marks(&trial(0, 1900.0), &earlier, 0.05, HEAT_OR_POWER), []);
+        let slow = marks(&trial(0, 1700.0), &earlier, 0.05, HEAT_OR_POWER);
         assert_eq!(slow, [Mark::ClockOutOfBand { mean_mhz: 1700.0, usual_mhz: 1980.0 }]);
         assert_eq!(slow[0].to_string(), "SM clock 1700 MHz where 1980 MHz is usual");
-        assert_eq!(marks(&trial(0, 2200.0), &earlier, 0.05).len(), 1);
+        assert_eq!(marks(&trial(0, 2200.0), &earlier, 0.05, HEAT_OR_POWER).len(), 1);
         // Two trials are no custom yet; a device that tells no clock is not judged by it.
-        assert_eq!(marks(&trial(0, 1700.0), &earlier[..2], 0.05), []);
-        assert_eq!(marks(&GpuFigures::default(), &earlier, 0.05), []);
+        assert_eq!(marks(&trial(0, 1700.0), &earlier[..2], 0.05, HEAT_OR_POWER), []);
+        assert_eq!(marks(&GpuFigures::default(), &earlier, 0.05, HEAT_OR_POWER), []);
     }
 }
