@@ -31,6 +31,8 @@ pub enum Value {
     Text(String),
     /// An array of whole numbers from 0 on, or of truth values as 0 and 1.
     Numbers(Vec<u64>),
+    /// An array of texts.
+    Texts(Vec<String>),
     /// Something that is not kept.
     Skipped,
 }
@@ -92,6 +94,18 @@ impl Header {
     /// # Errors
     /// A sentence for a person: what was expected, what was found and what to do. It does not name the file.
     pub fn read(path: &Path) -> Result<Self, String> {
+        Self::read_with(path, None)
+    }
+
+    /// Reads it with all of the vocabulary and the chat template: what [`Header::read`] skips of the keys `tokenizer.…`.
+    ///
+    /// # Errors
+    /// As [`Header::read`].
+    pub fn read_with_vocabulary(path: &Path) -> Result<Self, String> {
+        Self::read_with(path, Some("tokenizer."))
+    }
+
+    fn read_with(path: &Path, whole: Option<&'static str>) -> Result<Self, String> {
         let file = File::open(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => "expected a GGUF model file, but there is none: check the path".to_owned(),
             _ => format!("expected a readable GGUF model file, found: {error}"),
@@ -100,7 +114,7 @@ impl Header {
         if meta.is_dir() {
             return Err("expected a GGUF model file, found a folder: name the .gguf file in it".to_owned());
         }
-        Walk { file: BufReader::with_capacity(1 << 16, file), at: 0, size: meta.len() }.header()
+        Walk { file: BufReader::with_capacity(1 << 16, file), at: 0, size: meta.len(), whole }.header()
     }
 
     /// Bytes of each tensor with its padding, in the table's order: up to where the next one begins.
@@ -117,6 +131,8 @@ struct Walk {
     file: BufReader<File>,
     at: u64,
     size: u64,
+    /// Values of keys that begin so are kept however long they are.
+    whole: Option<&'static str>,
 }
 
 impl Walk {
@@ -142,8 +158,10 @@ impl Walk {
         for index in 0..pairs {
             let key = self.string("a metadata key").map_err(|error| format!("metadata entry {index}: {error}"))?;
             let kind = self.u32("a value's type")?;
-            let value = self.value(kind)?;
-            metadata.insert(String::from_utf8_lossy(&key).into_owned(), value);
+            let key = String::from_utf8_lossy(&key).into_owned();
+            let whole = self.whole.is_some_and(|start| key.starts_with(start));
+            let value = self.value(kind, whole)?;
+            metadata.insert(key, value);
         }
         let alignment = metadata.get("general.alignment").and_then(Value::as_u64).unwrap_or(DEFAULT_ALIGNMENT);
         if !alignment.is_power_of_two() {
@@ -169,10 +187,10 @@ impl Walk {
         Ok(Tensor { name, dims, kind: self.u32("the type")?, offset: self.u64("the offset")? })
     }
 
-    fn value(&mut self, kind: u32) -> Result<Value, String> {
+    fn value(&mut self, kind: u32, whole: bool) -> Result<Value, String> {
         Ok(match kind {
-            8 => self.text()?,
-            9 => self.array()?,
+            8 => self.text(whole)?,
+            9 => self.array(whole)?,
             _ => self.number(kind)?,
         })
     }
@@ -197,9 +215,9 @@ impl Walk {
         })
     }
 
-    fn text(&mut self) -> Result<Value, String> {
+    fn text(&mut self, whole: bool) -> Result<Value, String> {
         let length = self.u64("a string's length")?;
-        if length > KEEP_TEXT {
+        if length > KEEP_TEXT && !whole {
             self.skip(length, "a string")?;
             return Ok(Value::Skipped);
         }
@@ -209,7 +227,7 @@ impl Walk {
         Ok(Value::Text(String::from_utf8_lossy(&text).into_owned()))
     }
 
-    fn array(&mut self) -> Result<Value, String> {
+    fn array(&mut self, whole: bool) -> Result<Value, String> {
         let kind = self.u32("an array's type")?;
         let length = self.u64("an array's length")?;
         let width = match kind {
@@ -218,15 +236,21 @@ impl Walk {
             4..=6 => 4,
             10..=12 => 8,
             8 => {
+                // Grown as texts arrive: a lying length cannot make this side allocate it.
+                let mut texts = Vec::new();
                 for _ in 0..length {
-                    let length = self.u64("a string's length")?;
-                    self.skip(length, "a string")?;
+                    if !whole {
+                        let length = self.u64("a string's length")?;
+                        self.skip(length, "a string")?;
+                    } else if let Value::Text(text) = self.text(true)? {
+                        texts.push(text);
+                    }
                 }
-                return Ok(Value::Skipped);
+                return Ok(if whole { Value::Texts(texts) } else { Value::Skipped });
             }
             _ => return Err(format!("expected a metadata type from 0 to 12, found {kind}: {AGAIN}")),
         };
-        if length > KEEP_NUMBERS {
+        if length > KEEP_NUMBERS && !whole {
             let bytes = length.checked_mul(width).ok_or_else(|| format!("an array's size overflows: {AGAIN}"))?;
             self.skip(bytes, "an array")?;
             return Ok(Value::Skipped);
@@ -358,6 +382,9 @@ mod tests {
         for skipped in ["template", "words", "negative"] {
             assert_eq!(header.metadata[skipped], Value::Skipped);
         }
+        let whole = Header::read_with(&path, Some("")).unwrap().metadata;
+        assert_eq!(whole["template"].as_str().map(str::len), Some(5000));
+        assert_eq!(whole["words"], Value::Texts(vec!["token".to_owned()]));
         assert_eq!(header.tensors[0].elements(), Some(12));
         assert_eq!(header.spans(), [64, 32]);
         // Cut anywhere in the header, it says so and never panics.

@@ -123,14 +123,29 @@ fn a_whole_part_that_was_never_renamed_is_taken() {
 fn what_the_hub_says_is_told_in_words() {
     refused(Fault::List(404), &["404", "check the spelling"]);
     refused(Fault::List(401), &["401", "HF_TOKEN"]);
-    refused(Fault::List(429), &["429", "wait"]);
+    refused(Fault::List(429), &["429", "3600 s of waiting", "HF_TOKEN"]);
     refused(Fault::List(503), &["503", "try again later"]);
     refused(Fault::File(403), &["403", "terms", "config.json"]);
-    refused(Fault::File(429), &["429", "config.json"]);
+    refused(Fault::File(429), &["429", "3600 s of waiting", "config.json"]);
     refused(Fault::Html, &["no list of files"]);
     refused(Fault::Outside, &["outside of the model's folder"]);
     refused(Fault::NoChecksum, &["no checksum"]);
     refused(Fault::Corrupt, &["checksum", "removed", "config.json"]);
+}
+
+#[test]
+fn a_hub_that_wants_fewer_requests_is_given_the_time_that_it_asks_for() {
+    // A refused request and our own for the header, twice.
+    let (hub, address) = hub(Fault::Throttled(4, 1));
+    let home = tempfile::tempdir().unwrap();
+    let began = std::time::Instant::now();
+    let output = fetch(&address, home.path(), &[]);
+    fetched(&hub, &output);
+    let took = began.elapsed().as_secs_f64();
+    assert!((2.0..10.0).contains(&took), "{took} s");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.matches("wants fewer requests: waiting for 1 s").count() == 2, "{message}");
+    assert_eq!(hub.asked.lock().unwrap().iter().filter(|asked| *asked == "429").count(), 4);
 }
 
 #[test]

@@ -87,6 +87,8 @@ impl Iterator for Stream {
             input_tokens: 128,
             output_tokens: self.tokens,
             finish: 1,
+            session: u32::MAX,
+            turn: u32::MAX,
         });
         Some(Frame { tokens, requests: requests.collect() })
     }
@@ -114,6 +116,7 @@ pub fn summary(requests: u32, output_tokens: u64) -> TrialSummary {
         evidence: Default::default(),
         stats: BTreeMap::new(),
         schedule: None,
+        sessions: None,
     }
 }
 

@@ -38,6 +38,10 @@ The object returned has:
         Drops pending work and prefix caches.
     stats() -> dict
         Counters since load, by name: `prefix_hit_tokens`, `preemptions`, `steps`, `compiles`, and the engine's own.
+    consumed() -> [(request | None, ids), …]
+        May be left out by an engine that does not give back which ids it was given. What its own records say of the prompts that
+        it has ended since the last reset: the request's number, or None for one of `generate`, in the order of its calls and
+        answers. Untimed: keep references while the engine runs, copy nothing.
     score(prompts, continuations) -> [[(top1, top1_lp, top2, top2_lp, given_lp), …], …]
         May be left out by an engine that cannot. For each position of each continuation, given the prompt and all ids before
         it: the likeliest id, the second likeliest, and their log-probabilities (natural, of the softmax over the whole

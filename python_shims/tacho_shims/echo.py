@@ -116,6 +116,7 @@ class Engine:
         self._waiting = []
         self._running = []
         self._steps = 0
+        self._consumed = []
         self._endless = False
 
     def info(self):
@@ -135,7 +136,8 @@ class Engine:
     def generate(self, prompts, output_tokens, samplings):
         first = len(self._waiting)
         for number, (prompt, output, sampling) in enumerate(zip(prompts, output_tokens, samplings)):
-            self.submit(number, prompt, output, sampling)
+            self._waiting.append(_Seq(number, prompt, output, sampling))
+            self._consumed.append((None, prompt))
         assert first == 0, "generate with requests of the step loop in flight"
         rows = [([], 0, None) for _ in prompts]
         while self._waiting or self._running:
@@ -156,6 +158,7 @@ class Engine:
         return rows
 
     def submit(self, request, prompt, output_tokens, sampling):
+        self._consumed.append((request, prompt))
         self._waiting.append(_Seq(request, prompt, output_tokens, sampling))
 
     def step(self, deadline_ns):
@@ -224,6 +227,10 @@ class Engine:
     def reset(self):
         self._waiting.clear()
         self._running.clear()
+        self._consumed = []
+
+    def consumed(self):
+        return self._consumed
 
     def stats(self):
         return {"steps": self._steps, "prefix_hit_tokens": 0, "preemptions": 0}

@@ -76,6 +76,7 @@ class Engine:
         self._device = device
         self._asked = asked
         self._steps = 0
+        self._consumed = []
         self._rows = int(pipeline.max_batch_size)
 
     def _context(self, prompt, output_tokens, sampling):
@@ -116,6 +117,7 @@ class Engine:
             for sequence, prompt, wanted in zip(sequences, prompts[wave], output_tokens[wave]):
                 # MAX gives prompt and output back as one; that the prompt stands there unchanged is what it consumed.
                 consumed = len(prompt) if sequence[: len(prompt)] == list(prompt) else 0
+                self._consumed.append((None, sequence[: len(prompt)]))
                 ids = sequence[consumed:]
                 rows.append((ids, consumed, "length" if len(ids) == wanted else "stop"))
         return rows
@@ -164,7 +166,11 @@ class Engine:
     def cancel(self, request):
         self._refuse("cancel")
 
+    def consumed(self):
+        return self._consumed
+
     def reset(self):
+        self._consumed = []
         reset = getattr(self._pipeline.kv_manager, "reset_prefix_cache", None)
         if self._asked["enable_prefix_caching"] and reset is not None:
             reset()

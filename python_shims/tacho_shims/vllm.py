@@ -108,10 +108,10 @@ def _kv_bytes(model, seqs, tokens):
     return max(4 * values * seqs * (tokens + 128), 64 << 20)
 
 
-def events_of(outputs, fresh, live):
+def events_of(outputs, fresh, live, consumed):
     """Events of one step's `RequestOutput`s. `fresh` holds the requests without a token yet, `live` all in flight; returns
     the events, how many tokens were not a request's first, the prompt tokens of the requests that got their first, and the
-    prompt tokens that a cache answered, of the requests that ended."""
+    prompt tokens that a cache answered, of the requests that ended, whose prompts it adds to `consumed`."""
     events = []
     decode_seqs = prefill_tokens = hits = 0
     for output in outputs:
@@ -129,6 +129,7 @@ def events_of(outputs, fresh, live):
             live.discard(request)
             fresh.discard(request)
             hits += output.num_cached_tokens or 0
+            consumed.append((request, output.prompt_token_ids))
             finish = _FINISH.get(completion.finish_reason, "error")
             events.append((request, ids, len(output.prompt_token_ids), finish))
         else:
@@ -155,6 +156,7 @@ class Engine:
         self._fresh = set()
         self._steps = 0
         self._hits = 0
+        self._consumed = []
         self._core = _Core(self._engine) if boundary == "in-core" else None
         if self._core is None:
             _watch_child(self._engine.engine_core)
@@ -180,6 +182,7 @@ class Engine:
         rows = []
         for output in outputs:
             self._hits += output.num_cached_tokens or 0
+            self._consumed.append((None, output.prompt_token_ids))
             completion = output.outputs[0]
             finish = _FINISH.get(completion.finish_reason, "error")
             rows.append((completion.token_ids, len(output.prompt_token_ids), finish))
@@ -210,7 +213,7 @@ class Engine:
         outputs = self._engine.step()
         time_ns = time.monotonic_ns()
         self._steps += 1
-        events, decode_seqs, prefill_tokens, hits = events_of(outputs, self._fresh, self._live)
+        events, decode_seqs, prefill_tokens, hits = events_of(outputs, self._fresh, self._live, self._consumed)
         self._hits += hits
         if core is not None:
             scheduled = core.scheduled_tokens()
@@ -242,7 +245,11 @@ class Engine:
                 raise RuntimeError("vllm: requests were still unfinished 30 s after they had been aborted")
         if self._core is not None:
             self._core.scheduled_tokens()
+        self._consumed = []
         self._engine.reset_prefix_cache()
+
+    def consumed(self):
+        return self._consumed
 
     def stats(self):
         stats = {"prefix_hit_tokens": self._hits}

@@ -8,7 +8,7 @@ use super::Check;
 use crate::{
     cell::{
         parent::{Cell, CellProgram, TableSink},
-        protocol::{Load, Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec},
+        protocol::{Load, Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec, TrialSummary},
     },
     engine::{IdRange, LoadConfig, Sampling, sim},
     metrics::{Aggregate, median},
@@ -75,15 +75,37 @@ impl SimCell {
 
     /// The figures of a trial; the same `stream` has the same requests.
     pub(super) fn trial(&mut self, method: Method, stream: u64) -> Result<TrialFigures, String> {
+        let batch = self.work.batch;
+        let (_, figures) = self.run(method, Load::Offline { batch }, batch, stream)?;
+        Ok(figures)
+    }
+
+    /// A trial of so many requests in another load.
+    pub(super) fn steps(
+        &mut self,
+        load: Load,
+        requests: u32,
+        stream: u64,
+    ) -> Result<(TrialSummary, TrialFigures), String> {
+        self.run(Method::Steps, load, requests, stream)
+    }
+
+    fn run(
+        &mut self,
+        method: Method,
+        load: Load,
+        requests: u32,
+        stream: u64,
+    ) -> Result<(TrialSummary, TrialFigures), String> {
         let work = self.work;
         let spec = TrialSpec {
             trial: 0,
             kind: TrialKind::Timed,
             method,
-            load: Load::Offline { batch: work.batch },
+            load,
             device_clock: Default::default(),
             workload: WorkloadSpec {
-                requests: work.batch,
+                requests,
                 input: LengthDist::Fixed(work.input),
                 output: LengthDist::Fixed(work.output),
                 sampling: Sampling::default(),
@@ -95,7 +117,8 @@ impl SimCell {
         };
         let mut sink = Sink(Aggregate::default());
         let summary = self.cell.trial(&spec, WITHIN, &mut sink).map_err(|error| error.to_string())?;
-        sink.0.figures(method, &summary).map_err(|error| error.to_string())
+        let figures = sink.0.figures(method, &summary).map_err(|error| error.to_string())?;
+        Ok((summary, figures))
     }
 
     pub(super) fn end(self) -> Result<(), String> {

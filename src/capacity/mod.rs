@@ -17,6 +17,9 @@ pub const MOST_CERTAIN: f64 = 0.998;
 /// The probability that the answer's interval holds the limit.
 pub const COVERAGE: f64 = 0.95;
 
+/// Where a search leaves its answer in the run directory.
+pub const FILE: &str = "capacity.json";
+
 /// What is searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

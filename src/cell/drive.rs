@@ -14,8 +14,9 @@ use super::{
     checks::{Ended, check_ids, hash_ids, hash_start},
     evidence::{Asked, Evidence},
     open::{Feed, FidelityLimits, Releaser, Saturation, ScheduleFidelity, Watch},
-    protocol::{Load, Method, NONE, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary},
+    protocol::{Load, Method, NO_SESSION, NONE, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary},
     recorder::Recorder,
+    sessions::{SessionFigures, Sessions},
 };
 use crate::{
     engine::{Broken, Engine, EngineError, EventBuf, FinishReason, Stats, ids_digest},
@@ -92,9 +93,14 @@ pub fn run_clocked_trial(
     let workload_digest = workload.digest();
     engine.reset()?;
     let stats_before = engine.stats();
+    let sessions = SessionFigures::of(&workload);
     let mut recorder = Recorder::new(sink, &workload);
     let clock = Clock { source: clock, mode: spec.device_clock };
     let (span, schedule) = match (spec.method, &spec.load) {
+        (_, Load::Offline { .. }) if sessions.is_some() => {
+            let message = "the turns of a conversation follow one another: expected a closed or an open load, found all at once";
+            return Err(EngineError::unsupported(message).into());
+        }
         (Method::Generate, Load::Offline { batch }) => {
             (generate(engine, &workload, *batch, clock, &mut recorder)?, None)
         }
@@ -144,6 +150,7 @@ pub fn run_clocked_trial(
             consumed_digest,
         },
         schedule,
+        sessions,
     })
 }
 
@@ -276,6 +283,8 @@ fn generate(
                 input_tokens: row.input_tokens,
                 output_tokens: ids.len() as u32,
                 finish: row.finish as u32,
+                session: NO_SESSION,
+                turn: NO_SESSION,
             })?;
         }
     }
@@ -322,11 +331,13 @@ fn open_loop(
     let Load::Open { arrivals, max_in_flight } = load else {
         return Err(EngineError::unsupported("an open loop was asked for without arrivals").into());
     };
-    let (requests, spec) = (workload.len(), workload.spec());
+    let (requests, spec) = (workload.arrivals(), workload.spec());
     let schedule = Schedule::new(arrivals, requests, spec.seed, spec.stream)
         .map_err(|error| EngineError::bad_request(error.to_string()))?;
     let max_in_flight = max_in_flight.unwrap_or(u32::MAX);
-    let watch = arrivals.is_stationary().then(|| Watch::new(requests, arrivals.gap_variation()));
+    // Conversations under way grow in number until the first ones end: that is no overload.
+    let watched = arrivals.is_stationary() && workload.turns().is_none();
+    let watch = watched.then(|| Watch::new(requests, arrivals.gap_variation()));
     let open = Open { schedule: &schedule, releaser: None, max_in_flight, watch };
     if engine.info().virtual_time {
         return step_loop(engine, workload, load, Some(open), clock, recorder);
@@ -362,6 +373,10 @@ fn step_loop(
     let mut live: FxHashMap<u32, InFlight> = FxHashMap::default();
     let mut submitted_ns = vec![0_u64; total as usize];
     let mut ended = vec![false; total as usize];
+    let mut sessions = workload.turns().map(|turns| {
+        let most = if open.is_some() { u32::MAX } else { limit };
+        Sessions::new(turns, most)
+    });
     let (mut submitted, mut done) = (0_u32, 0_u32);
     let mut saturated = None;
 
@@ -380,25 +395,41 @@ fn step_loop(
     let mut wave_ns = start_ns;
     while done < total {
         // Offline hands over the next batch when the last one is done; closed refills at once.
+        let in_flight = submitted - done;
         let room = match (load, &feed) {
-            (_, Some(feed)) => feed.room(submitted, done, engine.now_ns()),
+            (_, Some(feed)) if sessions.is_some() => feed.free(in_flight),
+            (_, Some(feed)) => feed.room(submitted, in_flight, engine.now_ns()),
             (Load::Offline { .. }, _) if submitted > done => 0,
-            _ => limit - (submitted - done),
+            _ => limit - in_flight,
         };
         if room > 0 && submitted < total {
             // All requests handed over together were due together.
             wave_ns = engine.now_ns();
         }
         for _ in 0..room.min(total - submitted) {
-            let request = workload.request(submitted, &mut prompt);
             if feed.is_some() {
                 wave_ns = engine.now_ns();
             }
+            let next = match &mut sessions {
+                None => submitted,
+                Some(sessions) => match sessions.take(feed.as_ref(), wave_ns) {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            let request = workload.request(next, &mut prompt);
             ledger.call(|| engine.submit(request))?;
-            submitted_ns[submitted as usize] = wave_ns;
+            submitted_ns[next as usize] = wave_ns;
             submitted += 1;
         }
-        let mut deadline_ns = engine.now_ns() + POLL_NS;
+        let in_flight = submitted - done;
+        let full = feed.as_ref().is_some_and(|feed| feed.free(in_flight) == 0);
+        let (arrival, due_ns) = match &sessions {
+            Some(sessions) if full => (sessions.started(), NONE),
+            Some(sessions) => (sessions.started(), sessions.next_due_ns()),
+            None => (submitted, NONE),
+        };
+        let mut deadline_ns = due_ns.min(engine.now_ns() + POLL_NS);
         if let Some(feed) = &feed {
             if let Some(watch) = open.as_mut().and_then(|open| open.watch.as_mut()) {
                 saturated = watch.arrivals(feed.released(engine.now_ns()), done);
@@ -406,17 +437,17 @@ fn step_loop(
                     break;
                 }
             }
-            if ledger.wait(|| feed.wait_idle(submitted, done)) {
+            if ledger.wait(|| feed.wait_idle(arrival, in_flight, due_ns)) {
                 continue;
             }
-            deadline_ns = feed.poll_until(submitted, done, deadline_ns);
+            deadline_ns = feed.poll_until(arrival, in_flight, deadline_ns);
         }
         ledger.call(|| engine.poll(deadline_ns, &mut out))?;
         let mark = if out.steps.is_empty() { None } else { clock.mark() };
         for event in &out.events {
             let ids = &out.ids[event.tokens.clone()];
             let id = event.request;
-            if id.0 >= submitted {
+            if submitted_ns.get(id.0 as usize).is_none_or(|ns| *ns == 0) {
                 return Err(EngineError::mismatch(format!(
                     "an event for request {}, which was never handed over",
                     id.0
@@ -464,9 +495,21 @@ fn step_loop(
             if let Some(finish) = event.finish {
                 let (input, output) = workload.lengths(id.0);
                 Ended { id, input: state.input, output: state.produced }.check(input, output, finish)?;
+                let (session, turn) =
+                    sessions.as_ref().map_or((NO_SESSION, NO_SESSION), |sessions| sessions.place(id.0));
+                let scheduled_ns = match (&sessions, &feed) {
+                    (Some(sessions), _) => sessions.due_ns(id.0),
+                    (None, Some(feed)) => feed.scheduled_ns(id.0),
+                    (None, None) => submitted_ns[id.0 as usize],
+                };
+                let released_ns = match (&feed, turn) {
+                    (Some(feed), NO_SESSION) => feed.released_ns(id.0),
+                    (Some(feed), 0) => feed.released_ns(session),
+                    _ => NONE,
+                };
                 recorder.request(RequestRow {
-                    scheduled_ns: feed.as_ref().map_or(submitted_ns[id.0 as usize], |feed| feed.scheduled_ns(id.0)),
-                    released_ns: feed.as_ref().map_or(NONE, |feed| feed.released_ns(id.0)),
+                    scheduled_ns,
+                    released_ns,
                     submitted_ns: submitted_ns[id.0 as usize],
                     first_ns: state.first_ns,
                     last_ns: state.last_ns,
@@ -475,7 +518,12 @@ fn step_loop(
                     input_tokens: input,
                     output_tokens: output,
                     finish: finish as u32,
+                    session,
+                    turn,
                 })?;
+                if let Some(sessions) = &mut sessions {
+                    sessions.ended(id.0, event.time_ns);
+                }
                 live.remove(&id.0);
                 ended[id.0 as usize] = true;
                 done += 1;
@@ -507,8 +555,14 @@ fn step_loop(
             submitted_ns.get(request as usize).filter(|_| request < submitted),
         ));
     }
-    let times: Vec<(u64, u64)> =
-        (0..submitted).zip(&submitted_ns).map(|(request, taken)| (feed.released_ns(request), *taken)).collect();
+    let times: Vec<(u64, u64)> = match &sessions {
+        None => (0..submitted).zip(&submitted_ns).map(|(request, taken)| (feed.released_ns(request), *taken)).collect(),
+        // The schedule is that of the first turns.
+        Some(sessions) => sessions
+            .firsts()
+            .map(|(session, request)| (feed.released_ns(session), submitted_ns[request as usize]))
+            .collect(),
+    };
     let mut fidelity = ScheduleFidelity::judge(open.schedule, start_ns, &times, FidelityLimits::default());
     if let Some(reason) = saturated {
         // What was cut off must not run on into the next trial.
@@ -538,6 +592,8 @@ fn cut_row(request: u32, feed: &Feed<'_>, live: &FxHashMap<u32, InFlight>, submi
         input_tokens: state.and_then(|state| state.input).unwrap_or(0),
         output_tokens: state.map_or(0, |state| state.produced),
         finish: FinishReason::Cancelled as u32,
+        session: NO_SESSION,
+        turn: NO_SESSION,
     }
 }
 

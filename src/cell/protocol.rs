@@ -20,9 +20,11 @@ use crate::{
 compile_error!("table frames are written as they lie in memory, which the protocol defines as little endian");
 
 /// Raised when a message or a table changes.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 /// Stands for "none" in a table's `u64` columns.
 pub const NONE: u64 = u64::MAX;
+/// Stands for "no conversation" in the columns that number them.
+pub const NO_SESSION: u32 = u32::MAX;
 /// The longest payload accepted, in bytes.
 pub const MAX_FRAME: usize = 64 << 20;
 
@@ -211,6 +213,9 @@ pub struct TrialSummary {
     /// How well an open trial kept its schedule; None in other load modes.
     #[serde(default)]
     pub schedule: Option<ScheduleFidelity>,
+    /// Its conversations; None where requests are single ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<super::sessions::SessionFigures>,
 }
 
 impl TrialSummary {
@@ -267,6 +272,10 @@ pub struct RequestRow {
     pub output_tokens: u32,
     /// [`crate::engine::FinishReason`] as a number.
     pub finish: u32,
+    /// The conversation that it is a turn of, from 0; [`NO_SESSION`] for a single request.
+    pub session: u32,
+    /// Which turn, from 0; [`NO_SESSION`] likewise.
+    pub turn: u32,
 }
 
 /// One engine step.

@@ -156,11 +156,9 @@ fn show(report: &CapacityReport, json: bool) -> Result<ExitCode, Failure> {
             ));
         }
     };
-    let text = serde_json::to_string_pretty(capacity).map_err(|error| Failure::new(exit::STORAGE, error))?;
-    std::fs::write(dir.join("capacity.json"), format!("{text}\n"))
-        .map_err(|error| Failure::new(exit::STORAGE, error))?;
     let mut out = io::stdout().lock();
     if json {
+        let text = serde_json::to_string_pretty(capacity).map_err(|error| Failure::new(exit::STORAGE, error))?;
         writeln!(out, "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }

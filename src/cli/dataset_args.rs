@@ -62,6 +62,19 @@ pub struct DatasetArgs {
     /// (the first ones in the file's order) [default: shuffle; file for saved]
     #[arg(long, value_name = "ORDER", env = "TACHO_DATASET_ORDER", hide_env = true)]
     pub dataset_order: Option<String>,
+    /// Requests of a conversation: its first turn, or all its answered turns, or at most N of them, each asked after the one before
+    /// has ended; --requests then counts conversations, as --num-chat-sessions does elsewhere [default: first]
+    #[arg(long, value_name = "first|all|N", env = "TACHO_DATASET_TURNS", hide_env = true)]
+    pub dataset_turns: Option<String>,
+    /// Between the end of a turn and the next one: a time, or exponential:MEAN, drawn from the seed [default: 0]
+    #[arg(
+        long,
+        visible_alias = "delay-between-chat-turns",
+        value_name = "[exponential:]TIME",
+        env = "TACHO_THINK_TIME",
+        hide_env = true
+    )]
+    pub think_time: Option<String>,
     /// Whether prompts go through the chat template: auto (conversations of messages do), on, off, or a template's file [default:
     /// auto]
     #[arg(long, value_name = "auto|on|off|FILE", env = "TACHO_CHAT_TEMPLATE", hide_env = true)]
@@ -110,7 +123,7 @@ impl DatasetArgs {
 fn id(key: &str) -> String {
     match key {
         "name" => "dataset".to_owned(),
-        "path" | "format" | "columns" | "filter" | "bad" | "order" => format!("dataset_{key}"),
+        "path" | "format" | "columns" | "filter" | "bad" | "order" | "turns" => format!("dataset_{key}"),
         other => other.to_owned(),
     }
 }

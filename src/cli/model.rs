@@ -59,6 +59,9 @@ fn fetch(args: FetchArgs) -> Result<ExitCode, Failure> {
         FetchNews::File { name, bytes, there } => bar.file(&name, bytes, there),
         FetchNews::Bytes(bytes) => bar.bar.inc(bytes),
         FetchNews::Checking => bar.bar.set_message("comparing the checksum"),
+        FetchNews::Waiting(time) => {
+            bar.say(&format!("the hub wants fewer requests: waiting for {} s", time.as_secs()));
+        }
     })?;
     bar.bar.finish_and_clear();
     named(&folder)

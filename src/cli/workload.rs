@@ -98,6 +98,9 @@ pub fn tell(quiet: bool) -> impl FnMut(FetchNews) {
         FetchNews::File { name, bytes, .. } if !quiet => {
             let _ = writeln!(io::stderr(), "{name}: {bytes} bytes");
         }
+        FetchNews::Waiting(time) if !quiet => {
+            let _ = writeln!(io::stderr(), "the hub wants fewer requests: waiting for {} s", time.as_secs());
+        }
         _ => {}
     }
 }
@@ -156,6 +159,7 @@ fn show(file: &Path, json: bool) -> Result<ExitCode, Failure> {
         };
         let view = serde_json::json!({
             "requests": header.requests,
+            "conversations": saved.has_turns().then(|| saved.units()),
             "prompt_tokens": header.prompt_tokens,
             "output_tokens": outputs.iter().map(|length| u64::from(*length)).sum::<u64>(),
             "requests_with_output_length": outputs.len(),
@@ -169,6 +173,10 @@ fn show(file: &Path, json: bool) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     writeln!(out, "requests              {}", header.requests)?;
+    if saved.has_turns() {
+        let most = header.turns.iter().max().copied().unwrap_or(0);
+        writeln!(out, "conversations         {} (of at most {most} turns, each of which is a request)", saved.units())?;
+    }
     writeln!(out, "prompt tokens         {}", header.prompt_tokens)?;
     let total: u64 = outputs.iter().map(|length| u64::from(*length)).sum();
     writeln!(out, "output tokens         {total} ({} requests say how many)", outputs.len())?;

@@ -4,7 +4,17 @@ use crate::workload::mix;
 
 /// Hash of a request's number and its ids, in order. Sums of it over requests do not depend on the requests' order.
 pub fn ids_digest(request: RequestId, ids: impl IntoIterator<Item = TokenId>) -> u64 {
-    ids.into_iter().fold(mix(0, u64::from(request.0)), |hash, id| mix(hash, u64::from(id.0)))
+    ids.into_iter().fold(ids_digest_start(request), ids_digest_next)
+}
+
+/// The hash of a request before its first id.
+pub fn ids_digest_start(request: RequestId) -> u64 {
+    mix(0, u64::from(request.0))
+}
+
+/// The hash with one more id.
+pub fn ids_digest_next(hash: u64, id: TokenId) -> u64 {
+    mix(hash, u64::from(id.0))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod sim_scores;
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use batch::{Completion, Completions, Request, RequestBatch};
-pub use digest::ids_digest;
+pub use digest::{ids_digest, ids_digest_next, ids_digest_start};
 pub use error::{Broken, EngineError, ErrorKind};
 pub use events::{Event, EventBuf, FinishReason, StepRecord};
 pub use info::{Boundary, Capabilities, EngineInfo, IdRange, ModelInfo, Scheduler};

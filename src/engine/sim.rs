@@ -108,6 +108,9 @@ pub struct SimOptions {
     pub max_model_len: u32,
     /// Rows of the vocabulary.
     pub vocab_size: u32,
+    /// Whether what prompts share with earlier ones, since the last reset, is not computed again. The last token of a prompt always
+    /// is; nothing is ever forgotten for lack of room.
+    pub prefix_cache: bool,
     /// The clock.
     pub time: Time,
     /// A fault to commit at step `fault_at_step`.
@@ -138,6 +141,7 @@ impl Default for SimOptions {
             prefill_chunk: 2048,
             max_model_len: 1 << 17,
             vocab_size: 32_000,
+            prefix_cache: false,
             time: Time::Real,
             fault: None,
             fault_at_step: 0,
@@ -188,6 +192,7 @@ pub struct Sim {
     grown: Vec<u8>,
     steps_at_reset: u64,
     consumed: u64,
+    prefixes: Prefixes,
     endless: bool,
     rng: Xoshiro256PlusPlus,
     model: Model,
@@ -260,6 +265,7 @@ impl Sim {
             grown: Vec::new(),
             steps_at_reset: 0,
             consumed: 0,
+            prefixes: Prefixes::default(),
             endless: false,
             rng: Xoshiro256PlusPlus::seed_from_u64(config.seed),
             options,
@@ -294,6 +300,7 @@ impl Sim {
                 return;
             }
             self.kv_reserved += next.reserved;
+            self.kv_used += u64::from(next.prefilled);
             self.running.extend(self.waiting.pop_front());
         }
     }
@@ -378,6 +385,34 @@ impl Sim {
             kv_tokens: self.kv_used,
         });
         Ok(())
+    }
+}
+
+/// Hashes of the beginnings of all prompts since the last reset. A prompt is known as soon as it is handed over: a simulation of
+/// what a cache gives to a conversation, whose turns come one after the other.
+#[derive(Default)]
+struct Prefixes {
+    known: rustc_hash::FxHashSet<u64>,
+    hits: u64,
+}
+
+impl Prefixes {
+    /// How many tokens of the prompt need not be computed; remembers it.
+    fn answer(&mut self, prompt: &[TokenId]) -> u32 {
+        let (mut hash, mut known) = (0, 0);
+        for (before, id) in (0..).zip(prompt) {
+            hash = mix(hash, u64::from(id.0));
+            if !self.known.insert(hash) && known == before {
+                known += 1;
+            }
+        }
+        known = known.min(prompt.len() as u32 - 1);
+        self.hits += u64::from(known);
+        known
+    }
+
+    fn forget(&mut self) {
+        self.known.clear();
     }
 }
 
@@ -483,11 +518,12 @@ impl Engine for Sim {
         self.consumed = self.consumed.wrapping_add(ids_digest(request.id, ids));
         let seed = if request.sampling.is_greedy() { 0 } else { mix(1, request.sampling.seed) };
         let prompt_hash = self.model.hash(seed, request.prompt);
+        let known = if self.options.prefix_cache { self.prefixes.answer(request.prompt) } else { 0 };
         self.waiting.push_back(Seq {
             id: request.id,
             prompt_hash,
             prompt: request.prompt.len() as u32,
-            prefilled: 0,
+            prefilled: known,
             produced: 0,
             output: request.output_tokens,
             reserved: need,
@@ -543,13 +579,14 @@ impl Engine for Sim {
         self.grown = Vec::new();
         self.steps_at_reset = self.steps;
         self.consumed = 0;
+        self.prefixes.forget();
         Ok(())
     }
 
     fn stats(&mut self) -> Stats {
         Stats::from([
             (stat::STEPS.to_owned(), self.steps as f64),
-            (stat::PREFIX_HIT_TOKENS.to_owned(), self.counted(Fault::PrefixHit)),
+            (stat::PREFIX_HIT_TOKENS.to_owned(), self.counted(Fault::PrefixHit) + self.prefixes.hits as f64),
             (stat::PREEMPTIONS.to_owned(), self.counted(Fault::Preempt)),
             (stat::COMPILES.to_owned(), self.counted(Fault::Compile)),
         ])

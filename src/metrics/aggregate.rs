@@ -3,6 +3,7 @@ use super::{
     distribution::Distribution,
     service::Slo,
     steady::{Life, SteadyFigures},
+    turns::ByTurn,
 };
 use crate::{
     cell::protocol::{Method, NONE, RequestRow, TokenRow, TrialSummary},
@@ -45,6 +46,7 @@ pub struct Aggregate {
     windowed: bool,
     slo: Option<Slo>,
     lives: Vec<Life>,
+    turns: ByTurn,
     /// Output tokens of requests that were cut off.
     cut_tokens: u64,
 }
@@ -74,18 +76,14 @@ impl Aggregate {
     pub fn requests(&mut self, rows: &[RequestRow]) {
         for row in rows {
             if self.windowed || self.slo.is_some() {
-                self.lives.push(Life {
-                    scheduled_ns: row.scheduled_ns,
-                    first_ns: row.first_ns,
-                    last_ns: row.last_ns,
-                    output_tokens: row.output_tokens,
-                });
+                self.lives.push(Life::of(row));
             }
             if row.finish == FinishReason::Cancelled as u32 {
                 self.cut_tokens += u64::from(row.output_tokens);
                 continue;
             }
             self.requests += 1;
+            self.turns.add(row);
             self.output_tokens += u64::from(row.output_tokens);
             if row.scheduled_ns == NONE || row.first_ns == NONE || row.last_ns == NONE {
                 continue;
@@ -143,6 +141,7 @@ impl Aggregate {
             latency_null_reason,
             service,
             steady,
+            turns: self.turns.figures(),
         })
     }
 }
@@ -154,6 +153,7 @@ fn check(what: &'static str, said: u64, found: u64) -> Result<(), FiguresError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cell::protocol::NO_SESSION;
 
     const MS: u64 = 1_000_000;
 
@@ -181,6 +181,8 @@ mod tests {
             input_tokens: 10,
             output_tokens,
             finish: 0,
+            session: NO_SESSION,
+            turn: NO_SESSION,
         }
     }
 
@@ -202,6 +204,7 @@ mod tests {
             evidence: Default::default(),
             stats: Default::default(),
             schedule: None,
+        sessions: None,
         }
     }
 

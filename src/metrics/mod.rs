@@ -10,6 +10,7 @@ mod moments;
 pub mod service;
 pub mod steady;
 pub mod stopping;
+pub mod turns;
 pub mod warmup;
 
 pub use aggregate::{Aggregate, FiguresError};

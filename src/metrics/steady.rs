@@ -6,7 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Distribution;
-use crate::{cell::protocol::NONE, results::Quantiles};
+use crate::{
+    cell::protocol::{NONE, RequestRow},
+    results::Quantiles,
+};
 
 /// Requests in a mean.
 const BATCH: usize = 5;
@@ -27,6 +30,12 @@ pub struct Life {
 }
 
 impl Life {
+    /// Of a row.
+    pub(super) fn of(row: &RequestRow) -> Self {
+        let RequestRow { scheduled_ns, first_ns, last_ns, output_tokens, .. } = *row;
+        Self { scheduled_ns, first_ns, last_ns, output_tokens }
+    }
+
     /// Whether it ended by itself.
     pub fn ended(&self) -> bool {
         self.last_ns != NONE

@@ -3,6 +3,7 @@
 //! The crate `hf-hub` speaks with the hub, keeps the cache and goes on with a file that was cut off. Added here: one commit
 //! for all files, checksums, an end to waiting, and errors that say what to do.
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
@@ -20,7 +21,7 @@ use hf_hub::{
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::ModelError;
+use super::{ModelError, throttle};
 
 /// The environment variable that names another hub.
 pub const ENV_ENDPOINT: &str = "HF_ENDPOINT";
@@ -84,6 +85,8 @@ pub enum FetchNews {
     Bytes(u64),
     /// All have; their checksum is being compared.
     Checking,
+    /// The hub wants fewer requests, and says for how long: so long is waited.
+    Waiting(Duration),
 }
 
 enum Message {
@@ -148,6 +151,9 @@ struct Hub {
     cache: Cache,
     sender: Sender<Message>,
     label: String,
+    token: Option<String>,
+    /// For a hub that wanted fewer requests.
+    waited: Cell<Duration>,
 }
 
 impl Hub {
@@ -157,19 +163,60 @@ impl Hub {
         }
         let mut builder =
             ApiBuilder::from_env().with_progress(false).with_user_agent("tacho", env!("CARGO_PKG_VERSION"));
-        if let Ok(token) = std::env::var("HF_TOKEN") {
-            builder = builder.with_token(Some(token).filter(|token| !token.is_empty()));
+        let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
+        if std::env::var_os("HF_TOKEN").is_some() {
+            builder = builder.with_token(token.clone());
         }
         let api =
             builder.build().map_err(|error| ModelError::Hub(format!("the hub's client cannot start: {error}")))?;
         let label = format!("{} ({})", request.repo, request.revision);
-        Ok(Self { api, cache: Cache::from_env(), sender, label })
+        let cache = Cache::from_env();
+        // As hf-hub does where HF_TOKEN is not set.
+        let token = token.or_else(|| std::env::var_os("HF_TOKEN").is_none().then(|| cache.token()).flatten());
+        Ok(Self { api, cache, sender, label, token, waited: Cell::default() })
+    }
+
+    /// Asks until the hub no longer wants fewer requests.
+    fn ask<T>(&self, label: &str, url: &str, ask: impl Fn() -> Result<T, ApiError>) -> Result<T, ModelError> {
+        loop {
+            match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(error) if throttle::is_throttle(&error) => self.wait(label, url, &error)?,
+                Err(error) => return Err(self.explain(label, &error)),
+            }
+        }
+    }
+
+    /// Waits as long as the hub says, unless it says nothing or too long a time.
+    fn wait(&self, label: &str, url: &str, error: &ApiError) -> Result<(), ModelError> {
+        let Some(time) = throttle::retry_after(url, self.token.as_deref()) else {
+            return Err(self.explain(label, error));
+        };
+        let waited = self.waited.get() + time;
+        if waited > throttle::MOST {
+            return Err(ModelError::Hub(format!(
+                "{label}: {} wants fewer requests (429) and {} s of waiting, more than the {} s that are waited in all: run the \
+                 same command again then; a token in HF_TOKEN raises the limit",
+                endpoint(),
+                time.as_secs(),
+                throttle::MOST.as_secs()
+            )));
+        }
+        self.waited.set(waited);
+        self.say(FetchNews::Waiting(time));
+        for _ in 0..time.as_secs() {
+            std::thread::sleep(Duration::from_secs(1));
+            // Who listens would think that the hub says nothing.
+            self.say(FetchNews::Bytes(0));
+        }
+        Ok(())
     }
 
     fn fetch(&self, request: &Fetch) -> Result<PathBuf, ModelError> {
         let at =
             |revision: &str| Repo::with_revision(request.repo.clone(), request.wanted.repo_type(), revision.to_owned());
-        let info = self.api.repo(at(&request.revision)).info().map_err(|error| self.explain(&self.label, &error))?;
+        let url = format!("{}/api/{}", endpoint(), at(&request.revision).api_url());
+        let info = self.ask(&self.label, &url, || self.api.repo(at(&request.revision)).info())?;
         if info.sha.len() != 40 || !is_hex(&info.sha) {
             return Err(ModelError::Hub(format!("{}: the hub names no commit", self.label)));
         }
@@ -197,7 +244,7 @@ impl Hub {
 
     fn file(&self, repo: &ApiRepo, place: &Repo, folder: &Path, name: &str) -> Result<(), ModelError> {
         let label = format!("{}: {name}", self.label);
-        let meta = self.api.metadata(&repo.url(name)).map_err(|error| self.explain(&label, &error))?;
+        let meta = self.ask(&label, &repo.url(name), || self.api.metadata(&repo.url(name)))?;
         if !is_hex(meta.etag()) || !matches!(meta.etag().len(), 40 | 64) {
             return Err(ModelError::Hub(format!("{label}: the hub names no checksum for it")));
         }
@@ -219,6 +266,10 @@ impl Hub {
                     kept.map_err(|error| ModelError::storage(&blob, "kept as a part", &error))?;
                 }
                 Ok(_) => return self.check(&label, &meta, &blob, &pointer),
+                Err(error) if throttle::is_throttle(&error) => {
+                    self.wait(&label, &repo.url(name), &error)?;
+                    continue;
+                }
                 Err(error) if is_fatal(&error) => return Err(self.explain(&label, &error)),
                 Err(ApiError::InvalidResume) => forget(&[&part])?,
                 Err(ApiError::RequestError(error)) if matches!(*error, ureq::Error::StatusCode(416)) => {

@@ -14,7 +14,8 @@ mod names;
 mod random;
 mod safetensors;
 mod shape;
-mod tokenizer;
+mod throttle;
+pub(crate) mod tokenizer;
 mod trust;
 
 use std::{

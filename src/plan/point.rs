@@ -52,6 +52,9 @@ pub struct PointData {
     pub longest: u32,
     /// The largest id of their prompts.
     pub max_id: u32,
+    /// Turns of a conversation, on average, where they are conversations; the workload's `requests` are conversations then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<f64>,
 }
 
 impl PointWorkload {

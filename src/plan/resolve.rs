@@ -431,7 +431,7 @@ fn point(
             axes.push((setting.parameter.name(), setting.values.texts().swap_remove(index)));
         }
     }
-    let data = dataset.map(|spec| PointData { spec: spec.clone(), saved: None, longest: 0, max_id: 0 });
+    let data = dataset.map(|spec| PointData { spec: spec.clone(), saved: None, longest: 0, max_id: 0, turns: None });
     if let Some(open) = open {
         let arrivals = ArrivalSpec { process: open.process.value.clone(), rate };
         let requests = requests.unwrap_or(DEFAULT_OPEN_REQUESTS);

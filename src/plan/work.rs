@@ -22,10 +22,12 @@ impl Point {
     pub fn work(&self) -> Work {
         let workload = &self.workload;
         let fixed = |dist: &LengthDist| matches!(dist, LengthDist::Fixed(_));
+        let turns = workload.data.as_ref().and_then(|data| data.turns).unwrap_or(1.0);
+        let requests = f64::from(workload.requests) * turns;
         Work {
-            requests: u64::from(workload.requests),
-            input_tokens: f64::from(workload.requests) * workload.input.mean(),
-            output_tokens: f64::from(workload.requests) * workload.output.mean(),
+            requests: requests.round() as u64,
+            input_tokens: requests * workload.input.mean(),
+            output_tokens: requests * workload.output.mean(),
             exact: fixed(&workload.input) && fixed(&workload.output),
         }
     }

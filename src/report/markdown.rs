@@ -5,7 +5,7 @@ use super::{
     advice, certificates,
     charts::THROUGHPUT_SVG,
     doubts::{self, Doubt},
-    hardware, kernels, open,
+    hardware, kernels, open, turns,
     rows::{Rows, more_rows, rows},
     text::{MISSING, code_block, escape, gib, seconds, shell},
 };
@@ -36,6 +36,7 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     side_by_side(&mut text, info, records);
     figures(&mut text, records, &certificates);
     load_section(&mut text, records);
+    turns_section(&mut text, records);
     certificates::section(&mut text, records, &certificates);
     text.push_str(&fairness::markdown(&fairness::of_run(info), escape));
     if let Some(agreement) = &info.agreement {
@@ -188,6 +189,16 @@ fn load_section(text: &mut String, records: &[PointRecord]) {
     text.push_str("## Load and service level\n\n");
     text.push_str("Medians over the throughput trials (docs/load.md says what they mean):\n\n");
     table(text, &open::load_rows(records));
+    text.push('\n');
+}
+
+fn turns_section(text: &mut String, records: &[PointRecord]) {
+    if !turns::known(records) {
+        return;
+    }
+    text.push_str("## Conversations\n\n");
+    text.push_str("By turn, medians over trials; all turns are in `turns.csv` (docs/load.md says what they mean):\n\n");
+    table(text, &turns::rows(records));
     text.push('\n');
 }
 

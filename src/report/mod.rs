@@ -18,6 +18,7 @@ mod streams;
 mod sums;
 mod table;
 pub(crate) mod text;
+mod turns;
 mod write;
 
 pub use certificates::invalid_lines;

@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, StringArray, UInt32Array, UInt64Array};
 
 use super::schema::{Column, Kind};
 use crate::{
-    cell::protocol::{NONE, RequestRow, StepRow, TokenRow},
+    cell::protocol::{NO_SESSION, NONE, RequestRow, StepRow, TokenRow},
     engine::FinishReason,
     measure::telemetry::{GpuReading, GpuSample, HostSample},
 };
@@ -43,6 +43,11 @@ fn u64s<R>(rows: &[R], of: impl Fn(&R) -> u64) -> ArrayRef {
 /// [`NONE`] becomes null.
 fn times<R>(rows: &[R], of: impl Fn(&R) -> u64) -> ArrayRef {
     Arc::new(rows.iter().map(|row| Some(of(row)).filter(|value| *value != NONE)).collect::<UInt64Array>())
+}
+
+/// [`NO_SESSION`] becomes null.
+fn sessions<R>(rows: &[R], of: impl Fn(&R) -> u32) -> ArrayRef {
+    Arc::new(rows.iter().map(|row| Some(of(row)).filter(|value| *value != NO_SESSION)).collect::<UInt32Array>())
 }
 
 const fn column<R>(
@@ -119,6 +124,12 @@ impl Table for RequestRow {
         column("output_hash", Kind::U64, "", "hash of the output ids", |rows| u64s(rows, |r| r.output_hash)),
         column("finish", Kind::Text, "", "why it ended: `length`, `stop`, `cancelled` or `error`", |rows| {
             Arc::new(StringArray::from_iter_values(rows.iter().map(|r| finish(r.finish))))
+        }),
+        optional_u32("session", "", "the conversation that it is a turn of, from 0; null for a single request", |rows| {
+            sessions(rows, |r| r.session)
+        }),
+        optional_u32("turn", "", "which turn of it, from 0; null for a single request", |rows| {
+            sessions(rows, |r| r.turn)
         }),
     ];
 }

@@ -23,6 +23,7 @@ mod summary;
 pub(crate) mod testing;
 mod traces;
 mod trial_tables;
+mod turns;
 
 pub use baseline::{BaselineError, Baselines};
 pub use error::ResultsError;

@@ -172,7 +172,7 @@ pub(super) fn identity<R: 'static>(record: fn(&R) -> &PointRecord) -> Vec<CellCo
                 _ => None,
             }
         }),
-        required("requests", Kind::U32, "requests", "requests of a trial", move |r: &R| {
+        required("requests", Kind::U32, "requests", "requests of a trial, or conversations (see `sessions`)", move |r: &R| {
             record(r).point.workload.requests
         }),
         text("input", "prompt lengths in tokens: a number, a distribution, or a dataset(shortest,longest,mean)", |p| {
@@ -184,6 +184,9 @@ pub(super) fn identity<R: 'static>(record: fn(&R) -> &PointRecord) -> Vec<CellCo
         }),
         text("dataset_digest", "hash of the dataset's requests, as `tacho workload show` prints it", |p| {
             p.point.workload.data.as_ref()?.saved.as_ref().map(|saved| saved.digest.clone())
+        }),
+        text("think_time", "between the turns of a conversation", |p| {
+            Some(p.point.workload.data.as_ref()?.saved.as_ref()?.think?.to_string())
         }),
         text("dataset_order", "which of them a trial takes: `shuffle`, `sample` or `file`", |p| {
             p.point.workload.data.as_ref().map(|data| data.spec.order.as_str().to_owned())

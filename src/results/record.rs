@@ -5,7 +5,7 @@ use crate::{
     cell::protocol::{Method, TrialSummary},
     engine::{Broken, EngineInfo, ErrorKind},
     measure::{telemetry::Telemetry, trace::TraceFigures},
-    metrics::{service::ServiceFigures, steady::SteadyFigures},
+    metrics::{service::ServiceFigures, steady::SteadyFigures, turns::TurnFigures},
     plan::Point,
     roofline::Roofline,
 };
@@ -63,6 +63,9 @@ pub struct TrialFigures {
     /// The figures of the steady part alone.
     #[serde(default)]
     pub steady: SteadyFigures,
+    /// The latencies by turn; empty where requests are no turns of conversations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<TurnFigures>,
 }
 
 /// What the hardware did during a trial, and how far the trial was from what it can.

@@ -17,7 +17,7 @@ use super::{
     parts::{PointParts, remove},
     points, run_info,
     run_info::{Host, Provenance, RunHardware},
-    summary, traces,
+    summary, traces, turns,
 };
 use crate::{agreement::Agreement, cell::protocol::Method, fairness, report};
 
@@ -281,6 +281,14 @@ impl RunDir {
         Ok((found, outputs))
     }
 
+    /// Writes a small file of the run as JSON, whole or not at all.
+    ///
+    /// # Errors
+    /// [`ResultsError::Io`] when it cannot be written.
+    pub fn put(&self, name: &str, content: &impl serde::Serialize) -> Result<(), ResultsError> {
+        replace(&self.dir.join(name), &json(content))
+    }
+
     /// Makes the tables, charts and report of what there is: of the whole run, or of a run that was stopped.
     ///
     /// # Errors
@@ -302,6 +310,7 @@ fn write_small(
     tables.extend(points::write(dir, info, records)?);
     tables.extend(traces::write_kernels(dir, records)?);
     tables.extend(summary::write(dir, info, records)?);
+    tables.extend(turns::write(dir, records)?);
     tables.extend(comparison(dir, info, records)?);
     let written = report::write(dir, info, records)?;
     tables.extend(written.tables);

@@ -5,7 +5,7 @@ use arrow_schema::{DataType, Field, Schema};
 
 use super::{
     columns::{PLACE, Table},
-    points, summary, traces,
+    points, summary, traces, turns,
 };
 use crate::{
     cell::protocol::{RequestRow, StepRow, TokenRow},
@@ -107,6 +107,12 @@ pub fn tables() -> Vec<TableSchema> {
             files: "summary.csv, summary.json",
             row: "A row a point.",
             columns: summary::columns().into_iter().map(|column| column.column).collect(),
+        },
+        TableSchema {
+            name: "turns",
+            files: "turns.csv",
+            row: "A row a turn and timed trial, where requests are turns of conversations.",
+            columns: turns::columns().into_iter().map(|column| column.column).collect(),
         },
         TableSchema {
             name: "requests",
@@ -211,6 +217,8 @@ After a change there, `TACHO_WRITE_DOCS=1 cargo test --release --lib schema` wri
 | `gpu.parquet`, `host.parquet` | telemetry, see below |
 | `report.html`, `report.md`, `charts/` | for reading; `docs/report.md` says how |
 | `benchmark_results.csv`, `performance_rankings.csv` | for spreadsheets: a row a point, the rankings |
+| `turns.csv` | of conversations: latencies by turn, see below |
+| `capacity.json` | of `tacho capacity`: the answer and its trials (docs/load.md) |
 | `comparison.json` | of a run that compares side by side: ratios with intervals and verdicts (docs/comparing.md) |
 | `logs/` | what the cells wrote |
 

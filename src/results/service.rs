@@ -45,6 +45,18 @@ pub(super) fn columns<R: 'static>(trial: fn(&R) -> Option<&TrialRecord>) -> Vec<
     };
     let mut all = vec![
         text("arrivals_digest", "hash of the schedule, in `open`", |t| Some(schedule(t)?.digest.clone())),
+        count("sessions", "", "conversations of the trial; null where requests are single ones", |t| {
+            Some(u64::from(t.summary.sessions.as_ref()?.sessions))
+        }),
+        text("think_digest", "hash of the times to think between turns", |t| {
+            Some(t.summary.sessions.as_ref()?.think_digest.clone())
+        }),
+        count(
+            "reusable_tokens",
+            "tokens",
+            "the most prompt tokens of the trial's turns that a prefix cache which forgets nothing can answer",
+            |t| Some(t.summary.sessions.as_ref()?.reusable_tokens),
+        ),
         float("offered_rate", "requests/s", "(requests - 1) / (last - first) of the schedule", |t| {
             schedule(t)?.offered_rate
         }),

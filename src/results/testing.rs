@@ -131,6 +131,7 @@ pub(crate) fn summary(requests: u32, output_tokens: u64, seconds: f64) -> TrialS
         evidence: Default::default(),
         stats: BTreeMap::from([("steps".to_owned(), 64.0), ("prefix_hit_tokens".to_owned(), 0.0)]),
         schedule: None,
+        sessions: None,
     }
 }
 
@@ -166,6 +167,7 @@ pub(crate) fn trial(number: u32, method: Method, throughput: f64) -> TrialRecord
             latency_null_reason: (!steps).then(|| "the engine's generate call tells no times".to_owned()),
             service: None,
             steady: Default::default(),
+            turns: Vec::new(),
         },
         hardware: TrialHardware::default(),
         turn: None,

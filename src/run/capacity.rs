@@ -5,7 +5,7 @@ use super::{
     point::Bench,
 };
 use crate::{
-    capacity::{By, COVERAGE, Capacity, Options, Probe, Search, knee},
+    capacity::{By, COVERAGE, FILE, Capacity, Options, Probe, Search, knee},
     cell::protocol::Load,
     plan::{CellPlan, Plan, Point},
     results::{Outputs, PointRecord, PointStatus, ResultsError, RunDir},
@@ -53,6 +53,9 @@ pub fn find_capacity(
         None => Err("the plan has no point".to_owned()),
     };
     let records: Vec<PointRecord> = std::mem::take(&mut run.records).into_values().collect();
+    if let Ok(capacity) = &capacity {
+        run.dir.put(FILE, capacity)?;
+    }
     let outputs = run.dir.finish(&records)?;
     Ok(CapacityReport { capacity, outputs, records })
 }

@@ -5,6 +5,7 @@ use std::{
 };
 
 use crate::{
+    cell::protocol::Load,
     model::FetchNews,
     plan::{Plan, Point},
     workload::{
@@ -51,10 +52,21 @@ pub fn prepare(
         let made = make(ask, news)?;
         check(spec, &made.saved, most.unwrap_or(0), own)?;
         notes.extend(made.notes);
+        if made.saved.has_turns()
+            && let Some(point) = points().find(|point| matches!(point.load, Load::Offline { .. }))
+        {
+            let why = format!(
+                "{spec}: the turns of a conversation follow one another, but '{}' hands all requests over at once: give \
+                 --concurrency or --rate",
+                point.label()
+            );
+            return Err(DatasetError::Input(why));
+        }
         let reference = SavedRef {
             path: keep(spec, &made.saved, folder)?,
             digest: made.saved.header().digest.clone(),
             order: spec.order,
+            think: spec.think.filter(|_| made.saved.has_turns()),
         };
         for point in plan.points.iter_mut().filter(|point| source(point).as_ref() == Some(&wanted)) {
             put(point, &made.saved, &reference);
@@ -70,8 +82,13 @@ fn source(point: &Point) -> Option<(Option<PathBuf>, DatasetSpec)> {
 
 /// A file of the user's own may have fewer requests than the plan asks for, or no output lengths.
 fn check(spec: &DatasetSpec, saved: &Saved, most: u32, own_outputs: bool) -> Result<(), DatasetError> {
-    if most > saved.len() {
-        let why = format!("{spec}: {most} requests are asked for, it has {}: ask for fewer by --requests", saved.len());
+    if most > saved.units() {
+        let what = if saved.has_turns() { "conversations" } else { "requests" };
+        let why = format!("{spec}: {most} {what} are asked for, it has {}: ask for fewer by --requests", saved.units());
+        return Err(DatasetError::Input(why));
+    }
+    if spec.think.is_some() && !saved.has_turns() {
+        let why = format!("{spec}: a time to think is between turns, and its requests are single ones: leave it out");
         return Err(DatasetError::Input(why));
     }
     let without = saved.len() as usize - saved.outputs().count();
@@ -104,6 +121,7 @@ fn put(point: &mut Point, saved: &Saved, reference: &SavedRef) {
     let Some(data) = &mut workload.data else { return };
     data.saved = Some(reference.clone());
     data.max_id = saved.max_id();
+    data.turns = saved.has_turns().then(|| f64::from(saved.len()) / f64::from(saved.units()));
     workload.input = lengths(Span::of(saved.inputs()));
     if workload.output.is_data() {
         workload.output = lengths(Span::of(saved.outputs()));

@@ -114,7 +114,10 @@ impl Bench<'_> {
             }
             _ => None,
         };
-        let workload = Workload::new(spec).ok()?.digest();
+        let workload = Workload::new(spec).ok()?;
+        let think = workload.turns().map(|turns| turns.digest());
+        // Keys of single requests stay as they were before there were conversations.
+        let workload = workload.digest() + think.as_deref().unwrap_or_default();
         Some(key(self.info, self.model_digest, &workload, arrivals, point))
     }
 

@@ -5,8 +5,12 @@ use crate::{cell::evidence::Asked, engine::stat, plan::Point, results::TrialReco
 const NOT_KEPT: &str = "the record does not hold what was asked for: it is from a tacho that did not keep it";
 
 /// Options by which plans ask for a prefix cache, by the engines' own names, and the value that does.
-const PREFIX_CACHE: [(&str, bool); 3] =
-    [("enable_prefix_caching", true), ("disable_radix_cache", false), ("enable_block_reuse", true)];
+const PREFIX_CACHE: [(&str, bool); 4] = [
+    ("enable_prefix_caching", true),
+    ("disable_radix_cache", false),
+    ("enable_block_reuse", true),
+    ("prefix_cache", true),
+];
 
 /// The trial against what it was asked for.
 fn asked(trial: &TrialRecord, check: impl Fn(Asked) -> Finding) -> Finding {
@@ -95,6 +99,27 @@ pub(super) fn prefix_hits(trial: &TrialRecord) -> Finding {
         let sentence = format!("{found} prompt tokens came from a prefix cache that the plan did not ask for");
         Finding::bad(sentence, &[("prefix_hit_tokens", found)])
     })
+}
+
+/// Hits that the plan asks for. Where requests are turns of conversations, it is known how many there can be within a trial: more
+/// are answers to another trial's prompts. An evicted sequence that starts over may hit its own prompt again.
+pub(super) fn intended_hits(trials: &[&TrialRecord]) -> Vec<(Option<u32>, Finding)> {
+    let judge = |trial: &TrialRecord| {
+        let most = trial.summary.sessions.as_ref()?.reusable_tokens as f64;
+        let evicted = trial.summary.stats.get(stat::PREEMPTIONS).is_some_and(|count| *count > 0.0);
+        if evicted {
+            return None;
+        }
+        let finding = counter(trial, stat::PREFIX_HIT_TOKENS, most, |found| {
+            let sentence = format!(
+                "{found} prompt tokens came from the prefix cache; the trial's turns can share {most} at most: the others were \
+                 kept from before the trial"
+            );
+            Finding::bad(sentence, &[("prefix_hit_tokens", found), ("reusable_tokens", most)])
+        });
+        Some((Some(trial.trial), finding))
+    };
+    trials.iter().filter_map(|trial| judge(trial)).collect()
 }
 
 pub(super) fn compiles(trial: &TrialRecord) -> Finding {

@@ -6,9 +6,11 @@ pub mod dataset;
 mod length;
 pub mod saved;
 mod synthetic;
+mod turns;
 
 pub use length::{DataLengths, LengthDist, LengthError};
 pub use synthetic::{Workload, WorkloadError, WorkloadSpec};
+pub use turns::{ThinkTime, Turns};
 
 pub(crate) use length::standard_normal;
 pub(crate) use synthetic::{mix, rng_for};

@@ -3,7 +3,8 @@
 //! The file is one line of JSON (the [`Header`]), then for each request three things as little-endian `u32`: how many ids
 //! its prompt has, how many tokens of output the data say (0 where they say nothing), and the ids. The header's digest is
 //! BLAKE3 over all that follows the line: the same bytes that [`super::Workload::digest`] hashes, so that a trial which takes
-//! the whole file in its order has the file's digest.
+//! the whole file in its order has the file's digest. Where requests are the turns of conversations, the header says how many
+//! turns each has, and the digest goes on over these numbers.
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read, Write},
@@ -14,7 +15,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
 
-use super::{LengthDist, synthetic::rng_for};
+use super::{LengthDist, ThinkTime, synthetic::rng_for};
 use crate::engine::TokenId;
 
 /// The format's version, in every header.
@@ -57,6 +58,9 @@ pub struct SavedRef {
     pub digest: String,
     /// Which requests, in which order.
     pub order: Order,
+    /// Between the turns of a conversation; means nothing for a file of single requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub think: Option<ThinkTime>,
 }
 
 /// The first line of a file.
@@ -68,7 +72,10 @@ pub struct Header {
     pub requests: u32,
     /// How many prompt ids they have in all.
     pub prompt_tokens: u64,
-    /// BLAKE3, in hex, of all that follows the line.
+    /// How many turns each conversation has, in the requests' order; empty where requests are not turns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<u32>,
+    /// BLAKE3, in hex, of all that follows the line, and of the turns.
     pub digest: String,
     /// Where the requests came from: for readers, nothing depends on it.
     #[serde(default)]
@@ -141,19 +148,33 @@ impl Saved {
             tacho_workload: VERSION,
             requests,
             prompt_tokens: ids.len() as u64,
+            turns: Vec::new(),
             digest: String::new(),
             source,
         };
-        let mut saved = Self { header, ids, rows };
+        Self { header, ids, rows }.hashed()
+    }
+
+    /// The same requests as the turns of conversations, of which each has so many, in order.
+    ///
+    /// # Errors
+    /// A sentence when they are not as many as the requests.
+    pub fn with_turns(mut self, turns: Vec<u32>) -> Result<Self, String> {
+        check_turns(&turns, self.header.requests)?;
+        self.header.turns = turns;
+        self.hashed()
+    }
+
+    fn hashed(mut self) -> Result<Self, String> {
         let mut hasher = blake3::Hasher::new();
-        saved
-            .body(|bytes| {
-                hasher.update(bytes);
-                Ok(())
-            })
-            .map_err(|error| error.to_string())?;
-        saved.header.digest = hasher.finalize().to_hex().to_string();
-        Ok(saved)
+        self.body(|bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })
+        .map_err(|error| error.to_string())?;
+        hasher.update(self.header.turns.as_slice().as_bytes());
+        self.header.digest = hasher.finalize().to_hex().to_string();
+        Ok(self)
     }
 
     /// The same prompts with output lengths as they are drawn in a trial that takes them in the file's order; with the data's own
@@ -168,7 +189,8 @@ impl Saved {
         };
         let prompt = |index| self.prompt(index).iter().map(|id| id.0).collect();
         let requests: Vec<_> = (0..self.len()).map(|index| (prompt(index), outputs(index))).collect();
-        Self::new(&requests, self.header.source.clone())
+        let saved = Self::new(&requests, self.header.source.clone())?;
+        if self.header.turns.is_empty() { Ok(saved) } else { saved.with_turns(self.header.turns.clone()) }
     }
 
     fn body(&self, mut put: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
@@ -252,6 +274,10 @@ impl Saved {
             hasher.update(prompt);
             rows.push(Row { start, input: count, output });
         }
+        if !header.turns.is_empty() {
+            check_turns(&header.turns, header.requests)?;
+        }
+        hasher.update(header.turns.as_slice().as_bytes());
         let found = hasher.finalize().to_hex().to_string();
         if found != header.digest || left != 0 {
             let expected = &header.digest;
@@ -270,6 +296,16 @@ impl Saved {
     /// How many requests.
     pub fn len(&self) -> u32 {
         self.header.requests
+    }
+
+    /// Whether its requests are turns of conversations.
+    pub fn has_turns(&self) -> bool {
+        !self.header.turns.is_empty()
+    }
+
+    /// What is chosen among and what `--requests` counts: conversations, or single requests.
+    pub fn units(&self) -> u32 {
+        if self.has_turns() { self.header.turns.len() as u32 } else { self.header.requests }
     }
 
     /// Never true: a file has at least one request.
@@ -313,6 +349,14 @@ impl Saved {
     }
 }
 
+fn check_turns(turns: &[u32], requests: u32) -> Result<(), String> {
+    let sum: u64 = turns.iter().copied().map(u64::from).sum();
+    if sum != u64::from(requests) || turns.contains(&0) {
+        return Err(format!("its conversations have {sum} turns, or one has none; expected {requests}: it is damaged"));
+    }
+    Ok(())
+}
+
 fn refuse(path: &Path, problem: String) -> SavedError {
     SavedError { path: path.display().to_string(), problem }
 }
@@ -322,6 +366,8 @@ fn refuse(path: &Path, problem: String) -> SavedError {
 pub(super) struct Chosen {
     saved: Saved,
     order: Vec<u32>,
+    /// How many turns each chosen conversation has; empty where requests are not turns.
+    turns: Vec<u32>,
 }
 
 impl Chosen {
@@ -335,11 +381,13 @@ impl Chosen {
             );
             return Err(refuse(&from.path, problem));
         }
-        if requests > saved.len() {
-            let problem = format!("a trial asks for {requests} requests, it has {}: ask for fewer", saved.len());
+        let units = saved.units();
+        if requests > units {
+            let what = if saved.has_turns() { "conversations" } else { "requests" };
+            let problem = format!("a trial asks for {requests} {what}, it has {units}: ask for fewer");
             return Err(refuse(&from.path, problem));
         }
-        let mut order: Vec<u32> = (0..saved.len()).collect();
+        let mut order: Vec<u32> = (0..units).collect();
         let mut shuffle = |words: &[u64]| {
             let mut rng = rng_for(words);
             for place in (1..order.len()).rev() {
@@ -351,13 +399,36 @@ impl Chosen {
             Order::File => order.truncate(requests as usize),
             Order::Sample => shuffle(&[seed, stream, SHUFFLE]),
             Order::Shuffle => {
-                if requests < saved.len() {
+                if requests < units {
                     shuffle(&[seed, SHUFFLE]);
                 }
                 shuffle(&[seed, stream, SHUFFLE]);
             }
         }
-        Ok(Self { saved, order })
+        if !saved.has_turns() {
+            return Ok(Self { saved, order, turns: Vec::new() });
+        }
+        let starts: Vec<u32> = saved
+            .header
+            .turns
+            .iter()
+            .scan(0, |next, turns| {
+                *next += turns;
+                Some(*next - turns)
+            })
+            .collect();
+        let turns: Vec<u32> = order.iter().map(|session| saved.header.turns[*session as usize]).collect();
+        let firsts = order.iter().map(|session| starts[*session as usize]);
+        let order = firsts.zip(&turns).flat_map(|(first, turns)| first..first + turns).collect();
+        Ok(Self { saved, order, turns })
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.order.len() as u32
+    }
+
+    pub(super) fn turns(&self) -> &[u32] {
+        &self.turns
     }
 
     pub(super) fn prompt(&self, index: u32) -> &[TokenId] {
@@ -394,7 +465,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w");
         saved.write(&path).unwrap();
-        (dir, SavedRef { path, digest: saved.header().digest.clone(), order: Order::File })
+        (dir, SavedRef { path, digest: saved.header().digest.clone(), order: Order::File, think: None })
     }
 
     fn spec(from: &SavedRef, order: Order, requests: u32, stream: u64) -> WorkloadSpec {
@@ -447,6 +518,27 @@ mod tests {
         assert_eq!(fixed.totals().1, 140, "a length of the plan's own replaces the data's");
         let baked = Saved::read(&from.path).unwrap().with_outputs(LengthDist::Fixed(7), 5).unwrap();
         assert_eq!(baked.header().digest, fixed.digest());
+    }
+
+    #[test]
+    fn conversations_are_chosen_whole_and_in_order() {
+        let (dir, from) = file();
+        let saved = Saved::read(&from.path).unwrap();
+        assert!(saved.clone().with_turns(vec![1; 19]).is_err());
+        let plain = saved.header().digest.clone();
+        let saved = saved.with_turns(vec![4; 5]).unwrap();
+        assert_ne!(saved.header().digest, plain);
+        let path = dir.path().join("turns");
+        saved.write(&path).unwrap();
+        assert_eq!(Saved::read(&path).unwrap().units(), 5);
+        let from = SavedRef { path, digest: saved.header().digest.clone(), order: Order::Shuffle, think: None };
+        let order = taken(spec(&from, Order::Shuffle, 3, 1));
+        assert_eq!(order.len(), 12);
+        assert!(order.chunks(4).all(|turns| turns[0] % 4 == 0 && turns.windows(2).all(|pair| pair[1] == pair[0] + 1)));
+        let whole = Workload::new(spec(&from, Order::File, 5, 1)).unwrap();
+        assert_eq!((whole.digest(), whole.turns().unwrap().sessions()), (from.digest.clone(), 5));
+        let refused = Workload::new(spec(&from, Order::File, 6, 0)).unwrap_err().to_string();
+        assert!(refused.contains("asks for 6 conversations, it has 5"), "{refused}");
     }
 
     #[test]

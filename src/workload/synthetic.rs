@@ -7,7 +7,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LengthDist,
+    LengthDist, Turns,
     saved::{Chosen, SavedRef},
 };
 use crate::engine::{IdRange, Request, RequestBatch, RequestId, Sampling, TokenId};
@@ -15,7 +15,7 @@ use crate::engine::{IdRange, Request, RequestBatch, RequestId, Sampling, TokenId
 /// All that determines a trial's requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadSpec {
-    /// How many requests.
+    /// How many requests, or conversations where the saved workload has some.
     pub requests: u32,
     /// Prompt lengths in tokens.
     pub input: LengthDist,
@@ -115,6 +115,18 @@ impl Workload {
 
     /// How many requests.
     pub fn len(&self) -> u32 {
+        self.chosen.as_ref().map_or(self.spec.requests, Chosen::len)
+    }
+
+    /// Which requests follow which; None where all are single ones.
+    pub fn turns(&self) -> Option<Turns> {
+        let turns = self.chosen.as_ref().map(Chosen::turns).filter(|turns| !turns.is_empty())?;
+        let think = self.spec.saved.as_ref().and_then(|saved| saved.think).unwrap_or_default();
+        Some(Turns::new(turns, think, self.spec.seed, self.spec.stream))
+    }
+
+    /// How many arrivals a schedule has: conversations, or single requests.
+    pub fn arrivals(&self) -> u32 {
         self.spec.requests
     }
 
@@ -181,7 +193,7 @@ impl Workload {
     }
 
     /// The content hash: BLAKE3, in hex, over each request's prompt length, output length and prompt ids as
-    /// little-endian `u32`, in order.
+    /// little-endian `u32`, in order; then over how many turns each conversation has, where there are conversations.
     pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         let mut prompt = Vec::new();
@@ -191,6 +203,8 @@ impl Workload {
             hasher.update(&request.output_tokens.to_le_bytes());
             hasher.update(zerocopy::IntoBytes::as_bytes(request.prompt));
         }
+        let turns = self.chosen.as_ref().map(Chosen::turns).unwrap_or_default();
+        hasher.update(zerocopy::IntoBytes::as_bytes(turns));
         hasher.finalize().to_hex().to_string()
     }
 }

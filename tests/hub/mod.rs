@@ -28,6 +28,8 @@ pub enum Fault {
     Corrupt,
     /// Sends whole files when asked for the rest of one.
     IgnoresRange,
+    /// Wants fewer requests: answers so many of them, whatever they ask for, by 429 and this many seconds to wait.
+    Throttled(u32, u32),
     /// Takes the question and never answers.
     Silent,
     /// Answers with a page for people.
@@ -88,10 +90,17 @@ impl Hub {
         if fault == Fault::Silent {
             std::thread::sleep(std::time::Duration::from_secs(60));
         }
+        if let Fault::Throttled(left, seconds) = fault
+            && left > 0
+        {
+            *self.fault.lock().unwrap() = Fault::Throttled(left - 1, seconds);
+            self.asked.lock().unwrap().push("429".to_owned());
+            return respond(&mut stream, 429, &format!("Retry-After: {seconds}\r\n"), b"");
+        }
         let lists = ["/api/models/org/name/revision/", "/api/datasets/org/name/revision/"];
         if lists.iter().any(|list| path.starts_with(list)) {
             return match fault {
-                Fault::List(status) => respond(&mut stream, status, "Retry-After: 30\r\n", b"no"),
+                Fault::List(status) => respond(&mut stream, status, "Retry-After: 3600\r\n", b"no"),
                 Fault::Html => respond(&mut stream, 200, "", b"<html>Welcome</html>"),
                 _ => {
                     let outside = ["../../outside"];
@@ -105,7 +114,7 @@ impl Hub {
         let name = path.rsplit('/').next().unwrap_or_default();
         let Some(bytes) = self.files.get(name) else { return respond(&mut stream, 404, "", b"none") };
         if let Fault::File(status) = fault {
-            return respond(&mut stream, status, "Retry-After: 30\r\n", b"no");
+            return respond(&mut stream, status, "Retry-After: 3600\r\n", b"no");
         }
         let large = bytes.len() > 1000;
         let etag = if large {

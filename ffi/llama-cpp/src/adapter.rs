@@ -359,6 +359,10 @@ impl Engine for LlamaCpp {
         ])
     }
 
+    fn consumed_digest(&mut self) -> Option<u64> {
+        Some(self.scheduler.consumed())
+    }
+
     fn shutdown(&mut self) -> Result<(), EngineError> {
         self.reset()
     }

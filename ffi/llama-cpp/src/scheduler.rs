@@ -5,7 +5,9 @@
 //! slot is free and the KV cache has room for its prompt and whole output, so nothing is ever evicted.
 use std::collections::VecDeque;
 
-use tacho::engine::{EngineError, FinishReason, Request, RequestId, Sampling, TokenId};
+use tacho::engine::{
+    EngineError, FinishReason, Request, RequestId, Sampling, TokenId, ids_digest_next, ids_digest_start,
+};
 
 /// One token of a step's batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,8 @@ struct Seq {
     last: TokenId,
     /// Prompt tokens in the step under way.
     chunk: u32,
+    /// Hash of the prompt's ids that were put into steps so far.
+    digest: u64,
 }
 
 impl Seq {
@@ -119,6 +123,8 @@ pub struct Scheduler {
     prefilling: VecDeque<usize>,
     kv_reserved: u64,
     kv_used: u64,
+    /// Sum of the digests of the prompts that were decoded whole.
+    consumed: u64,
     rows: Vec<Row>,
     /// The rows with output, and their slots.
     outputs: Vec<(usize, usize)>,
@@ -137,6 +143,7 @@ impl Scheduler {
             prefilling: VecDeque::with_capacity(seqs),
             kv_reserved: 0,
             kv_used: 0,
+            consumed: 0,
             rows: Vec::with_capacity(limits.n_batch as usize),
             outputs: Vec::with_capacity(seqs),
             emitted: Vec::with_capacity(seqs),
@@ -183,6 +190,7 @@ impl Scheduler {
             sampling: request.sampling,
             last: TokenId(0),
             chunk: 0,
+            digest: ids_digest_start(request.id),
         });
         Ok(())
     }
@@ -212,6 +220,7 @@ impl Scheduler {
         }
         // A step that failed half-way has counted tokens that were never cached.
         (self.kv_reserved, self.kv_used) = (0, 0);
+        self.consumed = 0;
         self.emitted.clear();
     }
 
@@ -233,6 +242,11 @@ impl Scheduler {
     /// KV-cache tokens in use.
     pub fn kv_used(&self) -> u64 {
         self.kv_used
+    }
+
+    /// Sum of the digests of the prompts that were put into steps whole, since the last [`Scheduler::clear`].
+    pub fn consumed(&self) -> u64 {
+        self.consumed
     }
 
     /// Whether nothing runs or waits.
@@ -318,6 +332,7 @@ impl Scheduler {
             let (from, to) = (seq.prefilled, seq.prefilled + seq.chunk);
             for position in from..to {
                 let token = seq.prompt[position as usize];
+                seq.digest = ids_digest_next(seq.digest, token);
                 self.rows.push(Row { token, position, slot: slot as u32, output: false });
             }
             counts.prefill_tokens += seq.chunk;
@@ -325,6 +340,7 @@ impl Scheduler {
             seq.prefilled = to;
             seq.chunk = 0;
             if seq.is_decoding() {
+                self.consumed = self.consumed.wrapping_add(seq.digest);
                 self.outputs.push((self.rows.len() - 1, slot));
                 if let Some(last) = self.rows.last_mut() {
                     last.output = true;

@@ -159,3 +159,20 @@ fn after_a_failed_step_clear_makes_it_usable() {
     scheduler.submit(request(0, &[TokenId(1); 3], 9), 0).unwrap();
     assert_eq!(run(&mut scheduler, &mut fake).0.len(), 9);
 }
+
+#[test]
+fn what_was_decoded_is_what_was_given() {
+    let mut scheduler = Scheduler::new(limits());
+    let mut fake = Fake::default();
+    let prompts: [Vec<TokenId>; 4] = [19, 3, 11, 1].map(|length| (0..length).map(|id| TokenId(id % 90)).collect());
+    let given = (0..).zip(&prompts).fold(0, |sum: u64, (id, prompt)| {
+        sum.wrapping_add(tacho::engine::ids_digest(RequestId(id), prompt.iter().copied()))
+    });
+    for (id, prompt) in (0..).zip(&prompts) {
+        scheduler.submit(request(id, prompt, 2), 0).unwrap();
+    }
+    run(&mut scheduler, &mut fake);
+    assert_eq!(scheduler.consumed(), given);
+    scheduler.clear(&mut fake);
+    assert_eq!(scheduler.consumed(), 0);
+}

@@ -4,7 +4,9 @@ use pyo3::{
     prelude::*,
     types::{PyList, PyString, PyTuple},
 };
-use tacho::engine::{Completions, EventBuf, FinishReason, RequestBatch, RequestId, Scored, StepRecord, TokenId};
+use tacho::engine::{
+    Completions, EventBuf, FinishReason, RequestBatch, RequestId, Scored, StepRecord, TokenId, ids_digest,
+};
 
 /// Ids as a list of integers.
 pub fn ids_to_list<'py>(py: Python<'py>, ids: &[TokenId]) -> PyResult<Bound<'py, PyList>> {
@@ -118,6 +120,24 @@ pub fn completions(batch: &RequestBatch, answer: &Bound<'_, PyAny>, out: &mut Co
         out.push(request.id, input_tokens, &ids, ended);
     }
     Ok(())
+}
+
+/// The answer of `consumed`, hashed as [`Engine::consumed_digest`](tacho::engine::Engine::consumed_digest) says: a list of
+/// `(request | None, ids)`; None stands for the next one of `generated`.
+pub fn consumed(answer: &Bound<'_, PyAny>, generated: &[RequestId]) -> PyResult<u64> {
+    let wanted = "a list of tuples (request | None, ids), of which as many have None as generate was given requests";
+    let rows = answer.cast::<PyList>().map_err(|_| shape("consumed", wanted, answer))?;
+    let (mut sum, mut ids, mut generated) = (0_u64, Vec::new(), generated.iter());
+    for row in rows.iter() {
+        let (request, told): (Option<u32>, Bound<'_, PyAny>) =
+            row.extract().map_err(|_| shape("consumed", wanted, &row))?;
+        let request = request.map(RequestId).or_else(|| generated.next().copied());
+        let request = request.ok_or_else(|| shape("consumed", wanted, &row))?;
+        ids.clear();
+        extend_ids(&told, &mut ids)?;
+        sum = sum.wrapping_add(ids_digest(request, ids.iter().copied()));
+    }
+    Ok(sum)
 }
 
 /// A position's answer: `(top1, top1_lp, top2, top2_lp, given_lp)`.

@@ -25,6 +25,8 @@ pub struct PythonEngine {
     live: FxHashSet<u32>,
     /// Cancelled since the last poll.
     cancelled: Vec<RequestId>,
+    /// The requests of `generate` calls since the last reset, in order.
+    generated: Vec<RequestId>,
 }
 
 /// The shim's bound methods, looked up once.
@@ -38,6 +40,8 @@ struct Door {
     shutdown: Py<PyAny>,
     /// None where the shim has none.
     score: Option<Py<PyAny>>,
+    /// None where the engine does not show which ids it consumed.
+    consumed: Option<Py<PyAny>>,
 }
 
 impl PythonEngine {
@@ -60,7 +64,14 @@ impl PythonEngine {
         })?;
         let mut info = info::parse(engine, &told)?;
         info.effective.insert("python_host".to_owned(), host::kind().into());
-        Ok(Self { info, name: engine.to_owned(), door, live: FxHashSet::default(), cancelled: Vec::new() })
+        Ok(Self {
+            info,
+            name: engine.to_owned(),
+            door,
+            live: FxHashSet::default(),
+            cancelled: Vec::new(),
+            generated: Vec::new(),
+        })
     }
 
     fn check(&self, request: Request<'_>) -> Result<(), EngineError> {
@@ -121,6 +132,7 @@ fn load_shim(py: Python<'_>, module: &str, config: &str) -> PyResult<(Door, Stri
         stats: method("stats")?,
         shutdown: method("shutdown")?,
         score: if engine.hasattr("score")? { Some(method("score")?) } else { None },
+        consumed: if engine.hasattr("consumed")? { Some(method("consumed")?) } else { None },
     };
     let told = json.call_method1("dumps", (engine.call_method0("info")?,))?;
     Ok((door, told.extract()?))
@@ -157,6 +169,7 @@ impl Engine for PythonEngine {
             let answer = door.generate.bind(py).call1((prompts, outputs, samplings))?;
             convert::completions(batch, &answer, &mut completions)
         })?;
+        self.generated.extend(batch.iter().map(|request| request.id));
         Ok(completions)
     }
 
@@ -235,6 +248,7 @@ impl Engine for PythonEngine {
     fn reset(&mut self) -> Result<(), EngineError> {
         self.live.clear();
         self.cancelled.clear();
+        self.generated.clear();
         self.call(|py, door| door.reset.bind(py).call0().map(drop))
     }
 
@@ -249,6 +263,17 @@ impl Engine for PythonEngine {
         });
         // Absent counters are "the engine does not tell"; why it does not is in the log already.
         told.unwrap_or_default()
+    }
+
+    fn consumed_digest(&mut self) -> Option<u64> {
+        let told = self.call(|py, door| {
+            let Some(consumed) = &door.consumed else { return Ok(None) };
+            convert::consumed(&consumed.bind(py).call0()?, &self.generated).map(Some)
+        });
+        told.unwrap_or_else(|error| {
+            eprintln!("{}: which ids it consumed is not known: {error}", self.name);
+            None
+        })
     }
 
     fn shutdown(&mut self) -> Result<(), EngineError> {
@@ -273,6 +298,7 @@ impl Drop for PythonEngine {
                 drop(std::mem::replace(method, none.clone_ref(py)));
             }
             drop(self.door.score.take());
+            drop(self.door.consumed.take());
             if let Ok(gc) = py.import("gc") {
                 // An engine's parts refer to each other: its memory is free for a next load only once they are collected.
                 let _: PyResult<Bound<'_, PyAny>> = gc.call_method0("collect");

@@ -18,6 +18,8 @@ use crate::{measure::monotonic_ns, workload::arrivals::Schedule};
 
 /// The longest that the loop waits for a release without looking around.
 const IDLE: Duration = Duration::from_millis(100);
+/// Times nearer than this are waited for without sleeping.
+const NEAR_NS: u64 = 200_000;
 
 /// The schedule as the drive loop sees it.
 pub(super) struct Feed<'a> {
@@ -68,24 +70,35 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// How many requests may be handed over now.
-    pub(super) fn room(&self, submitted: u32, done: u32, now_ns: u64) -> u32 {
-        let free = self.max_in_flight.saturating_sub(submitted - done);
-        free.min(self.released(now_ns).saturating_sub(submitted))
+    /// How many requests the engine may be given beside those in flight.
+    pub(super) fn free(&self, in_flight: u32) -> u32 {
+        self.max_in_flight.saturating_sub(in_flight)
     }
 
-    /// Until when the engine may be polled without an arrival having to wait for it.
-    pub(super) fn poll_until(&self, submitted: u32, done: u32, longest_ns: u64) -> u64 {
-        if submitted - done >= self.max_in_flight { longest_ns } else { longest_ns.min(self.scheduled_ns(submitted)) }
+    /// How many requests may be handed over now, `next` being the number of the first.
+    pub(super) fn room(&self, next: u32, in_flight: u32, now_ns: u64) -> u32 {
+        self.free(in_flight).min(self.released(now_ns).saturating_sub(next))
     }
 
-    /// Whether the loop should wait here and not in the engine, which has nothing to do. Waits for the next release.
-    pub(super) fn wait_idle(&self, submitted: u32, done: u32) -> bool {
-        let Some(releaser) = self.releaser.filter(|_| submitted == done) else { return false };
-        let until_ns = monotonic_ns() + IDLE.as_nanos() as u64;
+    /// Until when the engine may be polled without arrival `next` having to wait for it.
+    pub(super) fn poll_until(&self, next: u32, in_flight: u32, longest_ns: u64) -> u64 {
+        if in_flight >= self.max_in_flight { longest_ns } else { longest_ns.min(self.scheduled_ns(next)) }
+    }
+
+    /// Whether the loop should wait here and not in the engine, which has nothing to do. Waits for the release of arrival
+    /// `next`, or for `due_ns`, when a turn of a conversation is due.
+    pub(super) fn wait_idle(&self, next: u32, in_flight: u32, due_ns: u64) -> bool {
+        let Some(releaser) = self.releaser.filter(|_| in_flight == 0) else { return false };
+        let until_ns = due_ns.min(monotonic_ns() + IDLE.as_nanos() as u64);
         // A wake-up may be of an earlier release.
-        while releaser.count.load(Ordering::Acquire) <= submitted && monotonic_ns() < until_ns {
-            std::thread::park_timeout(IDLE);
+        while releaser.count.load(Ordering::Acquire) <= next {
+            let left_ns = until_ns.saturating_sub(monotonic_ns());
+            match left_ns {
+                0 => break,
+                // A thread is woken tens of microseconds late.
+                _ if left_ns <= NEAR_NS => std::hint::spin_loop(),
+                _ => std::thread::park_timeout(Duration::from_nanos(left_ns - NEAR_NS / 2)),
+            }
         }
         true
     }

@@ -32,6 +32,8 @@ fn request(request: u32, scheduled_ns: u64, first_ns: u64, last_ns: u64) -> Requ
         input_tokens: 8,
         output_tokens: 4,
         finish: 0,
+        session: u32::MAX,
+        turn: u32::MAX,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Charts: their content from a run's records and tables, and their drawing as SVG and, from that SVG, as PNG.
 
+mod capacity;
 mod draw;
 mod hardware;
 mod latency;
@@ -52,7 +53,8 @@ pub(super) fn of_records(records: &[PointRecord]) -> Vec<Chart> {
 
 /// Makes the charts of the records, and of the streamed tables in `dir`.
 pub(super) fn of(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Charts {
-    let mut all = series::throughput(records);
+    let (mut all, capacity_missing) = capacity::of(dir);
+    all.extend(series::throughput(records));
     // A ratio that must not be shown in words is none to draw either.
     let believed = certificates::believed(info, records);
     let refused = fairness::among(info, &believed.iter().filter(|record| is_comparable(record)).collect::<Vec<_>>());
@@ -72,6 +74,7 @@ pub(super) fn of(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Charts 
     let (telemetry, errors) = hardware::over_time(dir, records);
     all.extend(telemetry);
     missing.extend(errors);
+    missing.extend(capacity_missing);
     missing.extend(refused.map(|why| format!("throughput relative to another engine: {why}")));
     Charts { charts: all.into_iter().filter_map(Chart::drawable).collect(), missing }
 }

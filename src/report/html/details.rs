@@ -7,8 +7,10 @@ use crate::{
     report::{
         hardware,
         markdown::without_options,
+        open,
         rows::{Rows, more_rows, rows},
         text::{MISSING, gib, number, one_line, seconds, shell},
+        turns,
     },
     results::{EngineRecord, PointRecord, RunInfo},
     validity::certify_all,
@@ -86,6 +88,14 @@ pub(super) fn tables(info: &RunInfo, records: &[PointRecord]) -> Vec<TableView> 
         table("figures", "Figures", trials, rows(records, &certify_all(info, records))),
         table("more", "Further figures", "All of them, with every percentile, are in summary.csv.", more_rows(records)),
     ];
+    if open::known(records) {
+        let says = "Medians over the throughput trials; docs/load.md says what they mean.";
+        all.push(table("load", "Load and service level", says, open::load_rows(records)));
+    }
+    if turns::known(records) {
+        let says = "By turn, medians over trials; all turns are in turns.csv.";
+        all.push(table("turns", "Conversations", says, turns::rows(records)));
+    }
     if hardware::known(records) {
         let period = match info.hardware.telemetry_period_ms {
             Some(period) => format!(

@@ -16,6 +16,7 @@ use super::{
     samples::{self, Prompt, Sample, Unusable},
     sonnet,
     spec::{Bad, ChatTemplate, DatasetSpec, Filter, Kind},
+    turns,
 };
 use crate::{
     model::FetchNews,
@@ -35,7 +36,7 @@ pub struct Ask<'a> {
     pub model: Option<&'a Path>,
     /// Chooses the requests.
     pub seed: u64,
-    /// How many; None for all.
+    /// How many, conversations where turns are asked for; None for all.
     pub requests: Option<u32>,
     /// The longest output that replaces the data's own; None to take those.
     pub output: Option<u32>,
@@ -73,16 +74,18 @@ pub fn make(ask: Ask<'_>, news: &mut dyn FnMut(FetchNews)) -> Result<Made, Datas
         "chat_template_digest": tokens.template_digest(),
         "made_by": format!("tacho {}", env!("CARGO_PKG_VERSION")),
     });
-    let (requests, notes) = match (spec.kind, path) {
+    let (requests, turns, notes) = match (spec.kind, path) {
         (Kind::PrefixRepetition, _) => {
-            (prefix::prompts(&tokens.ordinary(), spec.prefix, count()?, ask.seed).map(no_outputs)?, Vec::new())
+            let made = prefix::prompts(&tokens.ordinary(), spec.prefix, count()?, ask.seed);
+            (made.map(no_outputs)?, Vec::new(), Vec::new())
         }
         (Kind::Sonnet, Some(path)) => {
             let bytes = read(path)?;
             source["files"] = json!([path]);
             source["files_digest"] = blake3::hash(&bytes).to_hex().to_string().into();
             let text = records::text(path, &bytes)?;
-            (sonnet::prompts(path, text, &tokens, spec.sonnet, count()?, ask.seed).map(no_outputs)?, Vec::new())
+            let made = sonnet::prompts(path, text, &tokens, spec.sonnet, count()?, ask.seed);
+            (made.map(no_outputs)?, Vec::new(), Vec::new())
         }
         _ => {
             let found = Found::read(ask, news)?;
@@ -93,10 +96,12 @@ pub fn make(ask: Ask<'_>, news: &mut dyn FnMut(FetchNews)) -> Result<Made, Datas
             source["left_out"] = json!(drawn.left_out);
             let notes = drawn.left_out.iter().map(|(why, count)| format!("{spec}: {count} records left out: {why}"));
             let notes = notes.collect();
-            (drawn.requests, notes)
+            (drawn.requests, drawn.turns, notes)
         }
     };
-    let saved = Saved::new(&requests, source).map_err(|why| DatasetError::input(format!("{spec}: {why}")))?;
+    let saved = Saved::new(&requests, source);
+    let saved = if turns.is_empty() { saved } else { saved.and_then(|saved| saved.with_turns(turns)) };
+    let saved = saved.map_err(|why| DatasetError::input(format!("{spec}: {why}")))?;
     Ok(Made { saved, notes })
 }
 
@@ -150,7 +155,7 @@ impl Found {
                     None => *format.insert(samples::format(spec, &record).map_err(DatasetError::Input)?),
                 };
                 let place = record.place.clone();
-                let sample = match samples::sample(record, format, &spec.columns) {
+                let sample = match samples::sample(record, format, &spec.columns, spec.turns.is_some()) {
                     Ok(sample) => sample,
                     Err(unusable) => return bad(spec, &mut left_out, &place, &unusable),
                 };
@@ -179,13 +184,15 @@ fn counts(left_out: &LeftOut) -> String {
 
 struct Drawn {
     requests: Requests,
+    /// How many turns each conversation has; empty where records are single requests.
+    turns: Vec<u32>,
     left_out: LeftOut,
 }
 
 /// Takes samples in the order of the seed, or of the file, until there are enough that pass.
 fn draw(ask: Ask<'_>, tokens: &Tokens, found: Found) -> Result<Drawn, DatasetError> {
     let Ask { spec, requests: wanted, .. } = ask;
-    let Found { samples, mut left_out, .. } = found;
+    let Found { samples, left_out, .. } = found;
     let context = ask.model.and_then(context_of);
     let mut order: Vec<usize> = (0..samples.len()).collect();
     if spec.order != crate::workload::saved::Order::File {
@@ -194,41 +201,121 @@ fn draw(ask: Ask<'_>, tokens: &Tokens, found: Found) -> Result<Drawn, DatasetErr
             order.swap(place, rng.random_range(0..=place));
         }
     }
-    let mut requests = Requests::new();
+    let mut drawn = Drawn { requests: Requests::new(), turns: Vec::new(), left_out };
     let enough = wanted.map_or(usize::MAX, |wanted| wanted as usize);
     for chunk in order.chunks(CHUNK) {
         let chosen: Vec<&Sample> = chunk.iter().map(|index| &samples[*index]).collect();
-        for (sample, encoded) in chosen.iter().zip(encode(spec, tokens, &chosen)?) {
-            if requests.len() == enough {
-                break;
-            }
-            let checked = encoded.and_then(|(prompt, output)| check(ask, context, prompt, output));
-            match checked {
-                Ok(Ok(request)) => requests.push(request),
-                Ok(Err(filtered)) => *left_out.entry(filtered.to_owned()).or_default() += 1,
-                Err(unusable) => bad(spec, &mut left_out, &sample.place, &unusable)?,
-            }
+        match spec.turns {
+            None => drawn.singles(ask, tokens, context, &chosen, enough)?,
+            Some(most) => drawn.conversations(ask, tokens, context, &chosen, enough, most)?,
         }
-        if requests.len() == enough {
+        if drawn.units(spec) == enough {
             break;
         }
     }
-    match wanted.filter(|wanted| requests.len() < *wanted as usize) {
+    let units = drawn.units(spec);
+    match wanted.filter(|wanted| units < *wanted as usize) {
         Some(wanted) => Err(DatasetError::input(format!(
-            "{spec}: {wanted} requests are asked for, {} of {} records can be used{}: ask for fewer by --requests, or widen \
+            "{spec}: {wanted} requests are asked for, {units} of {} records can be used{}: ask for fewer by --requests, or widen \
              --dataset-filter (requests are not repeated: a prefix cache would answer them)",
-            requests.len(),
             samples.len(),
-            counts(&left_out)
+            counts(&drawn.left_out)
         ))),
-        None if requests.is_empty() => {
-            Err(DatasetError::input(format!("{spec}: no record passes{}", counts(&left_out))))
+        None if units == 0 => {
+            Err(DatasetError::input(format!("{spec}: no record passes{}", counts(&drawn.left_out))))
         }
-        None => Ok(Drawn { requests, left_out }),
+        None => Ok(drawn),
+    }
+}
+
+impl Drawn {
+    /// What `--requests` counts.
+    fn units(&self, spec: &DatasetSpec) -> usize {
+        if spec.turns.is_some() { self.turns.len() } else { self.requests.len() }
+    }
+
+    fn singles(
+        &mut self,
+        ask: Ask<'_>,
+        tokens: &Tokens,
+        context: Option<u32>,
+        chosen: &[&Sample],
+        enough: usize,
+    ) -> Result<(), DatasetError> {
+        for (sample, encoded) in chosen.iter().zip(encode(ask.spec, tokens, chosen)?) {
+            if self.requests.len() == enough {
+                break;
+            }
+            match encoded.and_then(|(prompt, output)| check(ask, context, prompt, output)) {
+                Ok(Ok(request)) => self.requests.push(request),
+                Ok(Err(filtered)) => self.leave_out(filtered),
+                Err(unusable) => bad(ask.spec, &mut self.left_out, &sample.place, &unusable)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A conversation ends before its first turn that does not pass; one whose first turn does not is left out.
+    fn conversations(
+        &mut self,
+        ask: Ask<'_>,
+        tokens: &Tokens,
+        context: Option<u32>,
+        chosen: &[&Sample],
+        enough: usize,
+        most: u32,
+    ) -> Result<(), DatasetError> {
+        for conversation in chosen {
+            if self.turns.len() == enough {
+                break;
+            }
+            let asked = match turns::split(conversation, most) {
+                Ok(asked) => asked,
+                Err(unusable) => {
+                    bad(ask.spec, &mut self.left_out, &conversation.place, &unusable)?;
+                    continue;
+                }
+            };
+            let asked: Vec<&Sample> = asked.iter().collect();
+            let mut passed = 0;
+            for encoded in encode(ask.spec, tokens, &asked)? {
+                match encoded.and_then(|(prompt, output)| check(ask, context, prompt, output)) {
+                    Ok(Ok(request)) => self.requests.push(request),
+                    Ok(Err(filtered)) => {
+                        self.leave_out(if passed == 0 { filtered } else { "later turns that a filter leaves out" });
+                        break;
+                    }
+                    Err(unusable) => {
+                        bad(ask.spec, &mut self.left_out, &conversation.place, &unusable)?;
+                        break;
+                    }
+                }
+                passed += 1;
+            }
+            if passed > 0 {
+                self.turns.push(passed);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, why: &str) {
+        *self.left_out.entry(why.to_owned()).or_default() += 1;
     }
 }
 
 type Encoded = (Vec<u32>, Option<u32>);
+
+/// What a sample's ids are of.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Its text.
+    Raw,
+    /// The texts of a conversation, one below the other.
+    Joined,
+    /// A conversation through the chat template.
+    Rendered,
+}
 
 /// Ids of each sample's prompt, and the output length that the data say.
 fn encode(
@@ -238,15 +325,21 @@ fn encode(
 ) -> Result<Vec<Result<Encoded, Unusable>>, DatasetError> {
     let all = matches!(spec.chat_template, ChatTemplate::On | ChatTemplate::File(_));
     // Raw texts get what the tokenizer puts around every text; a template writes that itself.
-    let (mut raw, mut rendered) = (Vec::new(), Vec::new());
-    let mut texts: Vec<Result<(bool, usize), Unusable>> = Vec::new();
+    let (mut raw, mut joined, mut rendered) = (Vec::new(), Vec::new(), Vec::new());
+    let mut texts: Vec<Result<(Source, usize), Unusable>> = Vec::new();
     for sample in samples {
         let messages = match &sample.prompt {
+            Prompt::Messages(messages) if spec.turns.is_some() && spec.chat_template == ChatTemplate::Off => {
+                let said: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+                joined.push(said.join("\n"));
+                texts.push(Ok((Source::Joined, joined.len() - 1)));
+                continue;
+            }
             Prompt::Messages(messages) => messages.clone(),
             Prompt::Text(text) if all => vec![Message { role: "user".to_owned(), content: text.clone() }],
             Prompt::Text(text) => {
                 raw.push(text.as_str());
-                texts.push(Ok((false, raw.len() - 1)));
+                texts.push(Ok((Source::Raw, raw.len() - 1)));
                 continue;
             }
         };
@@ -262,12 +355,13 @@ fn encode(
         texts.push(match tokens.render(&messages) {
             Ok(text) => {
                 rendered.push(text);
-                Ok((true, rendered.len() - 1))
+                Ok((Source::Rendered, rendered.len() - 1))
             }
             Err(problem) => Err(Unusable { why: "refused by the chat template", problem }),
         });
     }
     let raw = tokens.encode(raw, true)?;
+    let joined = tokens.encode(joined.iter().map(String::as_str).collect(), true)?;
     let rendered = tokens.encode(rendered.iter().map(String::as_str).collect(), false)?;
     let replies: Vec<&str> = samples.iter().map(|sample| sample.reply.as_deref().unwrap_or("")).collect();
     let replies = tokens.encode(replies, false)?;
@@ -275,7 +369,11 @@ fn encode(
         let counted = u32::try_from(reply.len()).ok().filter(|length| *length > 0);
         sample.output_tokens.or(counted)
     });
-    let ids = |(template, index): (bool, usize)| if template { rendered[index].clone() } else { raw[index].clone() };
+    let ids = |(source, index): (Source, usize)| match source {
+        Source::Raw => raw[index].clone(),
+        Source::Joined => joined[index].clone(),
+        Source::Rendered => rendered[index].clone(),
+    };
     Ok(texts.into_iter().zip(outputs).map(|(text, output)| text.map(|text| (ids(text), output))).collect())
 }
 

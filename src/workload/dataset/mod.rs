@@ -14,6 +14,7 @@ mod sonnet;
 mod spec;
 mod template;
 mod tokens;
+mod turns;
 
 pub use locate::context_of;
 pub use make::{Ask, Made, make};

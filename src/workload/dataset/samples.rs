@@ -37,7 +37,7 @@ pub(super) struct Unusable {
     pub(super) problem: String,
 }
 
-fn unusable(why: &'static str, problem: impl Into<String>) -> Unusable {
+pub(super) fn unusable(why: &'static str, problem: impl Into<String>) -> Unusable {
     Unusable { why, problem: problem.into() }
 }
 
@@ -88,11 +88,11 @@ pub(super) fn format(spec: &DatasetSpec, first: &Record) -> Result<Format, Strin
     }
 }
 
-/// Reads a record.
+/// Reads a record; as a whole conversation where its turns will be requests.
 ///
 /// # Errors
 /// [`Unusable`], without the place.
-pub(super) fn sample(record: Record, format: Format, columns: &Columns) -> Result<Sample, Unusable> {
+pub(super) fn sample(record: Record, format: Format, columns: &Columns, turns: bool) -> Result<Sample, Unusable> {
     let Record { place, value } = record;
     if !value.is_object() {
         return Err(unusable("not an object", format!("expected a JSON object, found {}", kind(&value))));
@@ -103,6 +103,9 @@ pub(super) fn sample(record: Record, format: Format, columns: &Columns) -> Resul
         _ => None,
     };
     let (prompt, reply) = match format {
+        Format::Sharegpt if turns => (Prompt::Messages(messages(&value, &columns.messages, CONVERSATIONS)?), None),
+        Format::Chat if turns => (Prompt::Messages(messages(&value, &columns.messages, MESSAGES)?), None),
+        _ if turns => return Err(unusable("no conversation", "it is a single prompt: leave out --dataset-turns")),
         Format::Sharegpt => sharegpt(&value, columns)?,
         Format::Chat => chat(&value, columns)?,
         Format::Completion => completion(&value, columns)?,
@@ -265,7 +268,7 @@ mod tests {
     use super::*;
 
     fn read(format: Format, value: Value) -> Result<Sample, Unusable> {
-        sample(Record { place: "x:1".to_owned(), value }, format, &Columns::default())
+        sample(Record { place: "x:1".to_owned(), value }, format, &Columns::default(), false)
     }
 
     #[test]
@@ -291,7 +294,7 @@ mod tests {
     fn columns_may_lie_inside_of_objects() {
         let columns = Columns { prompt: Some("body.ask".to_owned()), ..Columns::default() };
         let record = Record { place: String::new(), value: json!({"body": {"ask": "hi"}}) };
-        assert_eq!(sample(record, Format::Completion, &columns).unwrap().prompt, Prompt::Text("hi".to_owned()));
+        assert_eq!(sample(record, Format::Completion, &columns, false).unwrap().prompt, Prompt::Text("hi".to_owned()));
     }
 
     #[test]

@@ -3,10 +3,13 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::workload::saved::Order;
+use crate::{
+    plan::scalar,
+    workload::{ThinkTime, saved::Order},
+};
 
 /// What can be said, by its name in a plan's `[dataset]` table.
-pub const KEYS: [&str; 17] = [
+pub const KEYS: [&str; 19] = [
     "name",
     "path",
     "format",
@@ -14,6 +17,8 @@ pub const KEYS: [&str; 17] = [
     "filter",
     "bad",
     "order",
+    "turns",
+    "think_time",
     "chat_template",
     "tokenizer",
     "sonnet_input_len",
@@ -210,6 +215,12 @@ pub struct DatasetSpec {
     pub prefix: PrefixSizes,
     /// Where on the hub.
     pub hub: HubPlace,
+    /// Every answered turn of a conversation is a request, up to so many of each; None: a record is one request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<u32>,
+    /// Between the turns of a conversation; None is no time at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub think: Option<ThinkTime>,
 }
 
 /// A key and what is wrong with its value.
@@ -296,6 +307,8 @@ impl DatasetSpec {
                 num_prefixes: number("prefix_repetition_num_prefixes", 10)?,
             },
             hub: HubPlace { subset: said("hf_subset"), split: said("hf_split"), revision: said("hf_revision") },
+            turns: said("turns").map_or(Ok(None), |text| turns(&text))?,
+            think: said("think_time").map(|text| think_time(&text)).transpose()?,
         };
         spec.sizes()?;
         spec.unused(said)?;
@@ -327,6 +340,8 @@ impl DatasetSpec {
         let means = |key: &str| match key {
             "name" | "path" | "order" => true,
             "tokenizer" => self.kind != Kind::Saved,
+            "turns" => reads && self.kind != Kind::CodeDebug,
+            "think_time" => self.turns.is_some() || self.kind == Kind::Saved,
             "sonnet_input_len" | "sonnet_prefix_len" => self.kind == Kind::Sonnet,
             key if key.starts_with("prefix_repetition") => self.kind == Kind::PrefixRepetition,
             key if key.starts_with("hf_") => self.kind == Kind::Hf,
@@ -335,6 +350,9 @@ impl DatasetSpec {
         if self.order == Order::Sample && !self.kind.has_outputs() {
             let why = "these prompts are made for the run, the same for all its trials: expected shuffle or file";
             return Err(("order", why.to_owned()));
+        }
+        if self.think.is_some() && !means("think_time") {
+            return Err(("think_time", "is between the turns of conversations: give turns too (--dataset-turns all)".into()));
         }
         match KEYS.into_iter().find(|key| !means(key) && said(key).is_some()) {
             Some(key) => Err((key, format!("means nothing for the dataset '{}': leave it out", self.kind.as_str()))),
@@ -364,6 +382,31 @@ fn format(text: &str) -> Result<Option<Format>, Wrong> {
             return Err(("format", why));
         }
     }))
+}
+
+fn turns(text: &str) -> Result<Option<u32>, Wrong> {
+    match text {
+        "first" => Ok(None),
+        "all" => Ok(Some(u32::MAX)),
+        _ => match text.parse() {
+            Ok(most @ 1..) => Ok(Some(most)),
+            _ => Err(("turns", format!("expected first, all, or the most turns of a conversation, found '{text}'"))),
+        },
+    }
+}
+
+fn think_time(text: &str) -> Result<ThinkTime, Wrong> {
+    let time = |text: &str| match text.trim() {
+        "0" | "0s" | "0ms" => Ok(0),
+        text => scalar::duration(text).map(|time| time.as_nanos() as u64).map_err(|problem| ("think_time", problem)),
+    };
+    match text.split_once(':') {
+        None => Ok(ThinkTime::Fixed { ns: time(text)? }),
+        Some(("exponential", mean)) => Ok(ThinkTime::Exponential { mean_ns: time(mean)? }),
+        Some((other, _)) => {
+            Err(("think_time", format!("expected a time or exponential:TIME, found the distribution '{other}'")))
+        }
+    }
 }
 
 /// `name=value` pairs, separated by commas.
@@ -461,12 +504,20 @@ mod tests {
         let found =
             spec(&[("name", "custom:x.csv"), ("columns", "prompt=body.text,output-tokens=n")]).unwrap().unwrap();
         assert_eq!(found.columns.output_tokens.as_deref(), Some("n"));
+        let said = [("name", "chat:x"), ("turns", "3"), ("think_time", "exponential:1.5s")];
+        let found = spec(&said).unwrap().unwrap();
+        let think = Some(ThinkTime::Exponential { mean_ns: 1_500_000_000 });
+        assert_eq!((found.turns, found.think), (Some(3), think));
         assert_eq!(spec(&[("name", "random")]).unwrap(), None);
     }
 
     #[test]
     fn what_cannot_be_is_refused_with_its_key() {
         for (key, said) in [
+            ("turns", vec![("name", "sharegpt:x"), ("turns", "0")]),
+            ("turns", vec![("name", "sonnet:x"), ("turns", "all")]),
+            ("think_time", vec![("name", "sharegpt:x"), ("think_time", "2s")]),
+            ("think_time", vec![("name", "sharegpt:x"), ("turns", "all"), ("think_time", "normal:2s")]),
             ("name", vec![("name", "sharegtp:x")]),
             ("name", vec![("name", "sharegpt")]),
             ("name", vec![("name", "random:x")]),

@@ -1,34 +1,43 @@
-//! A model's tokenizer and chat template, from the files beside its weights.
+//! A model's tokenizer and chat template, from the files beside its weights, or from the vocabulary in a GGUF file.
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
 use super::{DatasetError, Message, spec::ChatTemplate, template::Template};
+use crate::{gguf, model::tokenizer};
 
 /// A tokenizer, ready.
 pub struct Tokens {
     tokenizer: Tokenizer,
     template: Option<Template>,
-    /// The `tokenizer.json` it was read from.
+    /// The `tokenizer.json`, or the GGUF file, it was read from.
     pub file: PathBuf,
-    /// BLAKE3 of that file, in hex.
+    /// BLAKE3 of that `tokenizer.json`, or of the one made of the GGUF file's vocabulary, in hex.
     pub digest: String,
 }
 
 impl Tokens {
-    /// The tokenizer of a model: `named` (a `tokenizer.json`, or the folder of one), else the one in the model's folder or
-    /// beside its file.
+    /// The tokenizer of a model: `named` (a `tokenizer.json`, the folder of one, or a GGUF file), else the one in the model's
+    /// folder or beside its file, else the GGUF file's own vocabulary.
     ///
     /// # Errors
     /// [`DatasetError`] saying where it was looked for and what to give.
     pub fn find(model: Option<&Path>, named: Option<&Path>, template: &ChatTemplate) -> Result<Self, DatasetError> {
-        let file = place(model, named)?;
-        let bytes = fs::read(&file)
-            .map_err(|error| DatasetError::Storage(format!("{}: cannot be read: {error}", file.display())))?;
+        let (file, bytes, config) = match place(model, named)? {
+            Place::Json(file) => {
+                let bytes = fs::read(&file)
+                    .map_err(|error| DatasetError::Storage(format!("{}: cannot be read: {error}", file.display())))?;
+                (file, bytes, None)
+            }
+            Place::Gguf(file) => {
+                let (bytes, config) = vocabulary(&file)?;
+                (file, bytes, Some(config))
+            }
+        };
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| {
             DatasetError::input(format!("{}: no tokenizer.json that can be read: {error}", file.display()))
         })?;
@@ -36,7 +45,7 @@ impl Tokens {
         tokenizer.with_truncation(None).map_err(|error| DatasetError::input(error.to_string()))?;
         tokenizer.with_padding(None);
         let digest = blake3::hash(&bytes).to_hex().to_string();
-        let template = find_template(file.parent().unwrap_or(Path::new(".")), template)?;
+        let template = find_template(&file, config, template)?;
         Ok(Self { tokenizer, template, file, digest })
     }
 
@@ -96,11 +105,24 @@ impl Tokens {
     }
 }
 
-fn place(model: Option<&Path>, named: Option<&Path>) -> Result<PathBuf, DatasetError> {
+/// Where a tokenizer is.
+enum Place {
+    Json(PathBuf),
+    Gguf(PathBuf),
+}
+
+impl Place {
+    fn of(file: PathBuf) -> Self {
+        let gguf = file.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("gguf"));
+        if gguf { Self::Gguf(file) } else { Self::Json(file) }
+    }
+}
+
+fn place(model: Option<&Path>, named: Option<&Path>) -> Result<Place, DatasetError> {
     if let Some(named) = named {
         let file = if named.is_dir() { named.join("tokenizer.json") } else { named.to_owned() };
         if file.is_file() {
-            return Ok(file);
+            return Ok(Place::of(file));
         }
         return Err(DatasetError::input(format!("--tokenizer: there is no file {}", file.display())));
     }
@@ -112,27 +134,55 @@ fn place(model: Option<&Path>, named: Option<&Path>) -> Result<PathBuf, DatasetE
     let folder = if model.is_dir() { model } else { model.parent().unwrap_or(Path::new(".")) };
     let file = folder.join("tokenizer.json");
     if file.is_file() {
-        return Ok(file);
+        return Ok(Place::Json(file));
     }
-    let help = if model.is_dir() {
-        "give --tokenizer, a tokenizer.json or its folder"
-    } else {
-        "give --tokenizer, a tokenizer.json or its folder; `tacho model convert FILE.gguf FOLDER` writes one for the \
-         vocabularies it knows, and `tacho model fetch ORG/NAME --include 'tokenizer*'` fetches one"
-    };
+    if let found @ Place::Gguf(_) = Place::of(model.to_owned()) {
+        return Ok(found);
+    }
+    let help = "give --tokenizer, a tokenizer.json or its folder";
     Err(DatasetError::input(format!("the model {} has no tokenizer.json beside it: {help}", model.display())))
 }
 
-/// The template in a file that was named, else in the tokenizer's folder; None where there is none.
-fn find_template(folder: &Path, asked: &ChatTemplate) -> Result<Option<Template>, DatasetError> {
+/// `tokenizer.json` and `tokenizer_config.json` of a GGUF file's own vocabulary.
+fn vocabulary(file: &Path) -> Result<(Vec<u8>, Value), DatasetError> {
+    let refuse = |why: String| {
+        DatasetError::input(format!(
+            "{} has no tokenizer.json beside it, and its own vocabulary cannot be taken: {why}; give --tokenizer, a \
+             tokenizer.json or its folder (`tacho model fetch ORG/NAME --include 'tokenizer*'` fetches one)",
+            file.display()
+        ))
+    };
+    let header = gguf::Header::read_with_vocabulary(file).map_err(refuse)?;
+    let json = |value: gguf::Value| match value {
+        gguf::Value::Unsigned(number) => number.into(),
+        gguf::Value::Float(number) => number.into(),
+        gguf::Value::Bool(value) => value.into(),
+        gguf::Value::Text(text) => text.into(),
+        gguf::Value::Numbers(numbers) => numbers.into(),
+        gguf::Value::Texts(texts) => texts.into(),
+        gguf::Value::Skipped => Value::Null,
+    };
+    let metadata: Map<String, Value> = header.metadata.into_iter().map(|(key, value)| (key, json(value))).collect();
+    let files = tokenizer::from_gguf(&metadata).map_err(refuse)?;
+    let bytes = serde_json::to_vec(&files.tokenizer).map_err(|error| DatasetError::input(error.to_string()))?;
+    Ok((bytes, files.config))
+}
+
+/// The template in a file that was named, else in the tokenizer's folder, else in `own`; None where there is none.
+fn find_template(file: &Path, own: Option<Value>, asked: &ChatTemplate) -> Result<Option<Template>, DatasetError> {
+    let folder = file.parent().unwrap_or(Path::new("."));
     let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
         DatasetError::input(format!("{}: cannot be read: {error}", path.display()))
     };
-    let config_file = folder.join("tokenizer_config.json");
-    let config: Value = match fs::read(&config_file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| unreadable(&config_file, &error))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
-        Err(error) => return Err(unreadable(&config_file, &error)),
+    let beside = folder.join("tokenizer_config.json");
+    let (config_file, config): (PathBuf, Value) = match (own, fs::read(&beside)) {
+        (Some(own), _) => (file.to_owned(), own),
+        (None, Ok(bytes)) => {
+            let config = serde_json::from_slice(&bytes).map_err(|error| unreadable(&beside, &error))?;
+            (beside, config)
+        }
+        (None, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => (beside, Value::Null),
+        (None, Err(error)) => return Err(unreadable(&beside, &error)),
     };
     let beside = folder.join("chat_template.jinja");
     let (name, text) = match asked {

@@ -1,0 +1,281 @@
+//! Conversations from outside: turns that follow their answers, in closed and open load, in virtual time against what their
+//! costs add up to, in real time, and through the program.
+//!
+//! llama.cpp is used where it is; a test that cannot run says why, unless `TACHO_CI_ENGINES` promises the engine.
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use serde_json::{Value, json};
+use tacho::{
+    cell::{
+        drive::{RecordSink, run_trial},
+        protocol::{Load, Method, NONE, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec, TrialSummary},
+    },
+    engine::{Engine, LoadConfig, Options, sim::Sim},
+    plan::registry::Registry,
+    workload::{
+        LengthDist, ThinkTime, WorkloadSpec,
+        arrivals::{ArrivalSpec, Schedule},
+        saved::{Order, Saved, SavedRef},
+    },
+};
+
+mod program;
+
+const MS: u64 = 1_000_000;
+const SESSIONS: u32 = 6;
+const TURNS: u32 = 3;
+
+#[derive(Default)]
+struct Requests(Vec<RequestRow>);
+
+impl RecordSink for Requests {
+    fn tokens(&mut self, _: &[TokenRow]) -> io::Result<()> {
+        Ok(())
+    }
+    fn requests(&mut self, rows: &[RequestRow]) -> io::Result<()> {
+        self.0.extend_from_slice(rows);
+        Ok(())
+    }
+    fn steps(&mut self, _: &[StepRow]) -> io::Result<()> {
+        Ok(())
+    }
+    fn progress(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Six conversations of three turns: prompts of 40, 80 and 120 tokens, each the beginning of the next; answers of 4 tokens.
+fn conversations() -> (tempfile::TempDir, SavedRef) {
+    let turn = |session: u32, turn: u32| {
+        let prompt = (0..40 * (turn + 1)).map(|place| 4 + (session * 1000 + place) % 31_000).collect();
+        (prompt, Some(4))
+    };
+    let requests: Vec<(Vec<u32>, Option<u32>)> =
+        (0..SESSIONS).flat_map(|session| (0..TURNS).map(move |number| turn(session, number))).collect();
+    let saved = Saved::new(&requests, Value::Null).unwrap().with_turns(vec![TURNS; SESSIONS as usize]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w");
+    saved.write(&path).unwrap();
+    let digest = saved.header().digest.clone();
+    (dir, SavedRef { path, digest, order: Order::File, think: None })
+}
+
+fn sim(options: Value) -> Sim {
+    let options: Options = serde_json::from_value(options).unwrap();
+    Sim::load(&LoadConfig { engine: "sim".into(), model: None, max_seqs: 8, max_model_len: 200, seed: 1, options })
+        .unwrap()
+}
+
+fn trial(engine: &mut Sim, load: Load, from: &SavedRef, think: ThinkTime) -> (TrialSummary, Vec<RequestRow>) {
+    let spec = TrialSpec {
+        trial: 0,
+        kind: TrialKind::Timed,
+        method: Method::Steps,
+        load,
+        device_clock: Default::default(),
+        workload: WorkloadSpec {
+            requests: SESSIONS,
+            input: LengthDist::Data(None),
+            output: LengthDist::Data(None),
+            sampling: Default::default(),
+            seed: 3,
+            stream: 0,
+            ids: engine.info().model.ordinary_ids.clone(),
+            saved: Some(SavedRef { think: Some(think), ..from.clone() }),
+        },
+    };
+    let mut rows = Requests::default();
+    let summary = run_trial(engine, &spec, &mut rows).unwrap();
+    rows.0.sort_by_key(|row| row.request);
+    assert_eq!((summary.requests, summary.output_tokens), (SESSIONS * TURNS, u64::from(SESSIONS * TURNS * 4)));
+    assert_eq!(summary.evidence.given_digest, summary.evidence.consumed_digest);
+    assert_eq!(summary.sessions.as_ref().map(|sessions| (sessions.sessions, sessions.most_turns)), Some((SESSIONS, TURNS)));
+    (summary, rows.0)
+}
+
+/// Each turn's place, and that later turns were due `think` after the one before had ended.
+fn follow(rows: &[RequestRow], think_ns: Option<u64>) {
+    for (row, number) in rows.iter().zip(0..) {
+        assert_eq!((row.session, row.turn), (number / TURNS, number % TURNS));
+        assert!(row.submitted_ns >= row.scheduled_ns && row.first_ns > row.submitted_ns, "{row:?}");
+    }
+    for pair in rows.windows(2).filter(|pair| pair[1].turn > 0) {
+        let waited = pair[1].scheduled_ns - pair[0].last_ns;
+        assert!(think_ns.is_none_or(|think_ns| waited == think_ns), "{waited} ns");
+        assert_eq!(pair[1].released_ns, NONE, "only first turns are released");
+    }
+}
+
+#[test]
+fn a_closed_load_keeps_so_many_conversations_under_way_and_a_prefix_cache_shortens_later_turns() {
+    let (_dir, from) = conversations();
+    let think = ThinkTime::Fixed { ns: 5 * MS };
+    let costs = json!({ "time": "virtual", "step_base_us": 1000.0, "prefill_token_us": 10.0, "decode_seq_us": 0.0 });
+    for (cached, hits) in [(false, 0), (true, u64::from(SESSIONS) * (40 + 80))] {
+        let mut options = costs.clone();
+        options["prefix_cache"] = cached.into();
+        let mut engine = sim(options);
+        // One at a time: nothing waits, so that times to the first token are those of the costs.
+        let (summary, rows) = trial(&mut engine, Load::Closed { concurrency: 1 }, &from, think);
+        follow(&rows, Some(5 * MS));
+        for row in &rows {
+            let computed = if cached { 40 } else { row.input_tokens };
+            assert_eq!(row.first_ns - row.scheduled_ns, MS + u64::from(computed) * 10_000, "{row:?}");
+        }
+        assert_eq!(summary.stats["prefix_hit_tokens"], hits as f64);
+        let sessions = summary.sessions.unwrap();
+        assert_eq!(sessions.reusable_tokens, u64::from(SESSIONS) * (40 + 80 + 2 * 4));
+        // (5 + 3 steps + prefill) for three turns, the last one's thinking left out.
+        let one = TURNS as u64 * 4 * MS + 2 * 5 * MS;
+        let prefill: u64 = if cached { 3 * 40 } else { 40 + 80 + 120 };
+        assert_eq!(summary.end_ns - summary.start_ns, u64::from(SESSIONS) * (one + prefill * 10_000));
+    }
+    // Three at once: never more, and as one ends the next begins.
+    let (_, rows) = trial(&mut sim(costs), Load::Closed { concurrency: 3 }, &from, think);
+    follow(&rows, Some(5 * MS));
+    let ends = |row: &RequestRow| (rows[(row.session * TURNS) as usize].scheduled_ns, rows[(row.session * TURNS + 2) as usize].last_ns);
+    for row in rows.iter().filter(|row| row.turn == 0) {
+        let under_way = rows.iter().filter(|other| other.turn == 0).map(ends);
+        let at = row.scheduled_ns;
+        assert!(under_way.filter(|(begin, end)| *begin <= at && at < *end).count() <= 3);
+    }
+    assert_eq!(rows.iter().filter(|row| row.turn == 0 && row.scheduled_ns == rows[0].scheduled_ns).count(), 3);
+}
+
+#[test]
+fn an_open_load_starts_conversations_by_its_arrivals() {
+    let (_dir, from) = conversations();
+    let arrivals = ArrivalSpec { process: "poisson".parse().unwrap(), rate: Some(50.0) };
+    let load = Load::Open { arrivals: arrivals.clone(), max_in_flight: None };
+    let schedule = Schedule::new(&arrivals, SESSIONS, 3, 0).unwrap();
+    let think = ThinkTime::Exponential { mean_ns: 20 * MS };
+    let digest = |time: &str| {
+        let mut engine = sim(json!({ "time": time, "step_base_us": 500.0 }));
+        let (summary, rows) = trial(&mut engine, load.clone(), &from, think);
+        follow(&rows, None);
+        let fidelity = summary.schedule.unwrap();
+        assert_eq!(fidelity.digest, schedule.digest());
+        for (row, offset) in rows.iter().filter(|row| row.turn == 0).zip(schedule.offsets_ns()) {
+            assert_eq!(row.scheduled_ns, summary.start_ns + offset);
+            assert!(row.released_ns >= row.scheduled_ns && row.submitted_ns >= row.released_ns);
+        }
+        let waits = rows.windows(2).filter(|pair| pair[1].turn > 0).map(|pair| pair[1].scheduled_ns - pair[0].last_ns);
+        (summary.sessions.unwrap().think_digest, waits.collect::<Vec<u64>>())
+    };
+    let (one, waits) = digest("virtual");
+    // In real time the same conversations think as long.
+    assert_eq!((one, waits.clone()), digest("real"));
+    assert!(waits.iter().any(|wait| *wait != waits[0]));
+}
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/datasets").join(name)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A run in `dir`, its points, and what it said.
+fn run(dir: &Path, args: &[&str]) -> (Vec<Value>, Output) {
+    let out = dir.join("run");
+    let _ = fs::remove_dir_all(&out);
+    let output = program::tacho()
+        .args(["run", "--quiet", "--out", text(&out)])
+        .args(args)
+        .env("TACHO_CACHE_DIR", dir.join("cache"))
+        .envs(env::var_os("TACHO_CELL_DIR").map(|cells| ("TACHO_CELL_DIR", cells)))
+        .output()
+        .unwrap();
+    let rows: Value = fs::read(out.join("points.json")).map_or(json!([]), |text| serde_json::from_slice(&text).unwrap());
+    (rows.as_array().unwrap().clone(), output)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_run_tells_latencies_by_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = format!("sharegpt:{}", text(&data("sharegpt.json")));
+    let tokenizer = data("tokenizer");
+    let sim = ["--engine", "sim", "--engine-option", "sim.time=virtual", "--min-trials", "2", "--max-trials", "2"];
+    let turns = ["--dataset", &dataset, "--tokenizer", text(&tokenizer), "--dataset-turns", "all", "--think-time", "30ms"];
+    let common = [&sim[..], &turns, &["--requests", "12", "--engine-option", "sim.prefix_cache=true"]].concat();
+    let (rows, output) = run(dir.path(), &[&common[..], &["--concurrency", "3"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(rows.len(), 2);
+    for row in &rows {
+        assert_eq!((&row["requests"], &row["sessions"], &row["think_time"]), (&json!(12), &json!(12), &json!("30ms")));
+        assert!(row["requests_done"].as_u64() > Some(12), "some conversations have two turns: {row}");
+        let (hits, most) = (row["prefix_hit_tokens"].as_f64().unwrap(), row["reusable_tokens"].as_f64().unwrap());
+        assert!(hits > 0.0 && hits <= most, "{hits} of {most}");
+        assert!(!row["invalid_reasons"].to_string().contains("prefix_hits"), "{row}");
+    }
+    let csv = fs::read_to_string(dir.path().join("run/turns.csv")).unwrap();
+    let turns_told: Vec<&str> = csv.lines().skip(1).filter_map(|line| line.split(',').nth(3)).collect();
+    assert_eq!(turns_told, ["0", "1", "0", "1"], "{csv}");
+    let report = fs::read_to_string(dir.path().join("run/report.md")).unwrap();
+    assert!(report.contains("## Conversations"), "{report}");
+    let page = fs::read_to_string(dir.path().join("run/report.html")).unwrap();
+    assert!(page.contains("Conversations"));
+
+    // The same by arrivals, saved and replayed.
+    let file = dir.path().join("w");
+    let save = ["workload", "save", "--dataset", &dataset, "--tokenizer", text(&tokenizer), "--dataset-turns", "all"];
+    let saved = program::tacho().args(save).args(["-o", text(&file)]).output().unwrap();
+    assert!(saved.status.success(), "{}", stderr(&saved));
+    let shown = program::tacho().args(["workload", "show", text(&file)]).output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("conversations         12"), "{shown:?}");
+    let again = format!("saved:{}", text(&file));
+    let open = ["--dataset", &again, "--think-time", "exponential:30ms", "--rate", "20", "--requests", "12"];
+    let (rows, output) = run(dir.path(), &[&sim[..], &open].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!((&rows[0]["load_mode"], &rows[0]["sessions"]), (&json!("open"), &json!(12)));
+    assert_eq!(rows[0]["workload_digest"], Saved::read(&file).unwrap().header().digest);
+    assert_ne!(rows[0]["think_digest"], rows[1]["think_digest"], "trials differ in their times, as in their arrivals");
+
+    // All at once is no conversation.
+    let (_, output) = run(dir.path(), &[&common[..], &["--batch", "4"]].concat());
+    assert!(!output.status.success() && stderr(&output).contains("--concurrency or --rate"), "{}", stderr(&output));
+}
+
+fn absent(why: &str) {
+    let promised = env::var("TACHO_CI_ENGINES").is_ok_and(|ids| ids.split_whitespace().any(|id| id == "llama.cpp"));
+    assert!(!promised, "llama.cpp is promised, but {why}");
+    eprintln!("skipped: {why}");
+}
+
+#[test]
+fn llama_cpp_takes_conversations_with_its_own_vocabulary() {
+    if let Err(error) = Registry::embedded().unwrap().cell_program("llama.cpp") {
+        return absent(&error.to_string());
+    }
+    let cached = tacho::cache::dir().join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let gguf = env::var_os("TACHO_TEST_MODEL").map(PathBuf::from).or(Some(cached)).filter(|path| path.is_file());
+    let Some(gguf) = gguf else { return absent("there is no model: run scripts/model.sh, or set TACHO_TEST_MODEL") };
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing beside it.
+    let alone = dir.path().join("alone.gguf");
+    std::os::unix::fs::symlink(&gguf, &alone).unwrap();
+    let dataset = format!("sharegpt:{}", text(&data("sharegpt.json")));
+    let common = [
+        "--engine", "llama.cpp", "--model", text(&alone), "--dataset", &dataset, "--dataset-turns", "all",
+        "--dataset-order", "file", "--think-time", "5ms", "--requests", "3", "--output", "4", "--min-trials", "1",
+        "--max-trials", "1", "--max-warmup", "0",
+    ];
+    for load in [["--concurrency", "2"], ["--rate", "20"]] {
+        let (rows, output) = run(dir.path(), &[&common[..], &load].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let row = &rows[0];
+        // The third one asks twice.
+        assert_eq!((&row["sessions"], &row["requests_done"], &row["output_tokens"]), (&json!(3), &json!(4), &json!(16)));
+        assert_eq!(row["prefix_hit_tokens"], 0.0, "its scheduler shares no prefixes");
+        assert!(!row["not_checked"].to_string().contains("input_ids"), "the ids are compared by their hash: {row}");
+    }
+}
