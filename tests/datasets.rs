@@ -641,3 +641,99 @@ fn a_hub_that_misbehaves_is_told_in_words() {
         }
     });
 }
+
+/// vLLM's environment and the folder with the weights.
+fn vllm() -> Result<(PathBuf, PathBuf), String> {
+    Registry::embedded().unwrap().cell_program("vllm").map_err(|error| error.to_string())?;
+    let python =
+        transformers().ok_or("there is no environment: run `tacho engines install vllm`, or set TACHO_TEST_VLLM")?;
+    let cached = tacho::cache::dir().join("models/SmolLM2-135M-Instruct-f32");
+    let model = env::var_os("TACHO_TEST_MODEL_DIR").map(PathBuf::from).unwrap_or(cached);
+    if !model.join("tokenizer.json").is_file() {
+        return Err("there is no model folder with a tokenizer: set TACHO_TEST_MODEL_DIR".to_owned());
+    }
+    Ok((python, model))
+}
+
+#[test]
+fn vllm_takes_sharegpt_under_poisson_load_with_exact_counts() {
+    let (python, model) = match vllm() {
+        Ok(found) => found,
+        Err(why) => return absent("vllm", &why),
+    };
+    let place = Place::new();
+    let file = place.path("own");
+    let dataset = sharegpt();
+    let saving = ["workload", "save", "--quiet", "--dataset", &dataset, "--model", text(&model), "-o", text(&file)];
+    assert!(place.tacho(&saving).status.success());
+    let saved = Saved::read(&file).unwrap();
+    let (input, output) = (saved.inputs().map(u64::from).sum::<u64>(), saved.outputs().map(u64::from).sum::<u64>());
+    let saved_again = format!("saved:{}", text(&file));
+    let rows = place.run(&[
+        "--engine",
+        "vllm",
+        "--python",
+        text(&python),
+        "--model",
+        text(&model),
+        // One thread: OpenMP's others would spin while they wait, where processors are busy.
+        "--engine-option",
+        "vllm.OMP_NUM_THREADS=1",
+        "--engine-option",
+        "vllm.enforce_eager=true",
+        "--dataset",
+        &saved_again,
+        "--rate",
+        "6",
+        "--requests",
+        "12",
+        "--min-trials",
+        "1",
+        "--max-trials",
+        "1",
+        "--max-warmup",
+        "0",
+        "--slo",
+        "ttft=60s,tpot=60s",
+    ]);
+    assert_eq!(rows.len(), 1);
+    let row = &rows[0];
+    assert_eq!((&row["boundary"], &row["arrivals"]), (&json!("in-core"), &json!("poisson")));
+    assert_eq!((&row["status"], &row["requests_done"]), (&json!("ok"), &json!(12)));
+    assert_eq!((&row["input_tokens"], &row["output_tokens"]), (&json!(input), &json!(output)));
+    for latency in ["ttft", "itl", "tpot", "e2e"] {
+        for statistic in ["mean", "p50", "p90", "p95", "p99"] {
+            let name = format!("{latency}_{statistic}_ms");
+            let found = row[&name].as_f64().unwrap_or_else(|| panic!("{name} is {} in {row}", row[&name]));
+            assert!(found > 0.0, "{name} = {found}");
+        }
+    }
+    for name in ["request_throughput", "output_token_throughput", "total_token_throughput", "goodput", "offered_rate"] {
+        assert!(row[name].as_f64().is_some_and(|found| found > 0.0), "{name} is {} in {row}", row[name]);
+    }
+    for name in ["lateness_p50_ms", "lateness_p99_ms", "lateness_p999_ms", "arrivals_ks_p", "admission_p99_ms"] {
+        assert!(row[name].as_f64().is_some_and(|found| found >= 0.0), "{name} is {} in {row}", row[name]);
+    }
+    // The ids themselves were compared, by their hash.
+    assert!(!row["not_checked"].to_string().contains("input_ids"), "{row}");
+    assert!(!row["invalid_reasons"].to_string().contains("input_ids"), "{row}");
+}
+
+#[test]
+fn a_gguf_file_s_own_vocabulary_gives_llama_cpps_ids() {
+    let cached = tacho::cache::dir().join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let gguf = env::var_os("TACHO_TEST_MODEL").map(PathBuf::from).or(Some(cached)).filter(|path| path.is_file());
+    let Some(gguf) = gguf else {
+        return absent("llama.cpp", "there is no model: run scripts/model.sh, or set TACHO_TEST_MODEL");
+    };
+    let tokens = Tokens::find(None, Some(&gguf), &ChatTemplate::Auto).unwrap();
+    assert!(tokens.template_digest().is_some(), "its chat template is in the file too");
+    let kept = fs::read_to_string(data("smollm2_ids.jsonl")).unwrap();
+    let rows: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<&str> = rows.iter().map(|row| row["text"].as_str().unwrap()).collect();
+    let found = tokens.encode(texts.clone(), true).unwrap();
+    assert!(rows.len() > 300);
+    for ((row, found), text) in rows.iter().zip(found).zip(texts) {
+        assert_eq!(row["ids"], json!(found), "{text:?}");
+    }
+}

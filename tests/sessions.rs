@@ -93,7 +93,10 @@ fn trial(engine: &mut Sim, load: Load, from: &SavedRef, think: ThinkTime) -> (Tr
     rows.0.sort_by_key(|row| row.request);
     assert_eq!((summary.requests, summary.output_tokens), (SESSIONS * TURNS, u64::from(SESSIONS * TURNS * 4)));
     assert_eq!(summary.evidence.given_digest, summary.evidence.consumed_digest);
-    assert_eq!(summary.sessions.as_ref().map(|sessions| (sessions.sessions, sessions.most_turns)), Some((SESSIONS, TURNS)));
+    assert_eq!(
+        summary.sessions.as_ref().map(|sessions| (sessions.sessions, sessions.most_turns)),
+        Some((SESSIONS, TURNS))
+    );
     (summary, rows.0)
 }
 
@@ -137,7 +140,9 @@ fn a_closed_load_keeps_so_many_conversations_under_way_and_a_prefix_cache_shorte
     // Three at once: never more, and as one ends the next begins.
     let (_, rows) = trial(&mut sim(costs), Load::Closed { concurrency: 3 }, &from, think);
     follow(&rows, Some(5 * MS));
-    let ends = |row: &RequestRow| (rows[(row.session * TURNS) as usize].scheduled_ns, rows[(row.session * TURNS + 2) as usize].last_ns);
+    let ends = |row: &RequestRow| {
+        (rows[(row.session * TURNS) as usize].scheduled_ns, rows[(row.session * TURNS + 2) as usize].last_ns)
+    };
     for row in rows.iter().filter(|row| row.turn == 0) {
         let under_way = rows.iter().filter(|other| other.turn == 0).map(ends);
         let at = row.scheduled_ns;
@@ -191,7 +196,8 @@ fn run(dir: &Path, args: &[&str]) -> (Vec<Value>, Output) {
         .envs(env::var_os("TACHO_CELL_DIR").map(|cells| ("TACHO_CELL_DIR", cells)))
         .output()
         .unwrap();
-    let rows: Value = fs::read(out.join("points.json")).map_or(json!([]), |text| serde_json::from_slice(&text).unwrap());
+    let rows: Value =
+        fs::read(out.join("points.json")).map_or(json!([]), |text| serde_json::from_slice(&text).unwrap());
     (rows.as_array().unwrap().clone(), output)
 }
 
@@ -205,7 +211,8 @@ fn a_run_tells_latencies_by_turn() {
     let dataset = format!("sharegpt:{}", text(&data("sharegpt.json")));
     let tokenizer = data("tokenizer");
     let sim = ["--engine", "sim", "--engine-option", "sim.time=virtual", "--min-trials", "2", "--max-trials", "2"];
-    let turns = ["--dataset", &dataset, "--tokenizer", text(&tokenizer), "--dataset-turns", "all", "--think-time", "30ms"];
+    let turns =
+        ["--dataset", &dataset, "--tokenizer", text(&tokenizer), "--dataset-turns", "all", "--think-time", "30ms"];
     let common = [&sim[..], &turns, &["--requests", "12", "--engine-option", "sim.prefix_cache=true"]].concat();
     let (rows, output) = run(dir.path(), &[&common[..], &["--concurrency", "3"]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
@@ -265,16 +272,38 @@ fn llama_cpp_takes_conversations_with_its_own_vocabulary() {
     std::os::unix::fs::symlink(&gguf, &alone).unwrap();
     let dataset = format!("sharegpt:{}", text(&data("sharegpt.json")));
     let common = [
-        "--engine", "llama.cpp", "--model", text(&alone), "--dataset", &dataset, "--dataset-turns", "all",
-        "--dataset-order", "file", "--think-time", "5ms", "--requests", "3", "--output", "4", "--min-trials", "1",
-        "--max-trials", "1", "--max-warmup", "0",
+        "--engine",
+        "llama.cpp",
+        "--model",
+        text(&alone),
+        "--dataset",
+        &dataset,
+        "--dataset-turns",
+        "all",
+        "--dataset-order",
+        "file",
+        "--think-time",
+        "5ms",
+        "--requests",
+        "3",
+        "--output",
+        "4",
+        "--min-trials",
+        "1",
+        "--max-trials",
+        "1",
+        "--max-warmup",
+        "0",
     ];
     for load in [["--concurrency", "2"], ["--rate", "20"]] {
         let (rows, output) = run(dir.path(), &[&common[..], &load].concat());
         assert!(output.status.success(), "{}", stderr(&output));
         let row = &rows[0];
         // The third one asks twice.
-        assert_eq!((&row["sessions"], &row["requests_done"], &row["output_tokens"]), (&json!(3), &json!(4), &json!(16)));
+        assert_eq!(
+            (&row["sessions"], &row["requests_done"], &row["output_tokens"]),
+            (&json!(3), &json!(4), &json!(16))
+        );
         assert_eq!(row["prefix_hit_tokens"], 0.0, "its scheduler shares no prefixes");
         assert!(!row["not_checked"].to_string().contains("input_ids"), "the ids are compared by their hash: {row}");
     }

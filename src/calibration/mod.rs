@@ -28,8 +28,6 @@ pub enum Outcome {
     Passed,
     /// Not.
     Failed,
-    /// There is no value, and no judgement.
-    NotMeasured,
 }
 
 /// One figure against its limit.
@@ -37,8 +35,8 @@ pub enum Outcome {
 pub struct Check {
     /// What was looked at.
     pub name: String,
-    /// The value; None where it was not measured.
-    pub value: Option<f64>,
+    /// The value.
+    pub value: f64,
     /// What it should be.
     pub expected: Option<f64>,
     /// How far from `expected` it may be, or, without one, how large at most (rates: how small at least).
@@ -47,7 +45,7 @@ pub struct Check {
     pub unit: String,
     /// How it came out.
     pub outcome: Outcome,
-    /// For a person: why there is no value, or over what it is.
+    /// For a person: over what it is.
     pub note: String,
 }
 
@@ -67,7 +65,7 @@ impl Check {
     fn judged(name: &str, value: f64, expected: Option<f64>, limit: f64, unit: &str, note: &str, passed: bool) -> Self {
         Self {
             name: name.to_owned(),
-            value: Some(value),
+            value,
             expected,
             limit: Some(limit),
             unit: unit.to_owned(),

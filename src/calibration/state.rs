@@ -93,9 +93,7 @@ mod tests {
             at: "2026-11-22T02:12:00Z".to_owned(),
             tacho: Provenance::of_this_program(),
             load_average: None,
-            checks: vec![
-                Check::at_most("token event", value, 100.0, "ns", ""),
-            ],
+            checks: vec![Check::at_most("token event", value, 100.0, "ns", "")],
         }
     }
 

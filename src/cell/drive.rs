@@ -98,7 +98,8 @@ pub fn run_clocked_trial(
     let clock = Clock { source: clock, mode: spec.device_clock };
     let (span, schedule) = match (spec.method, &spec.load) {
         (_, Load::Offline { .. }) if sessions.is_some() => {
-            let message = "the turns of a conversation follow one another: expected a closed or an open load, found all at once";
+            let message =
+                "the turns of a conversation follow one another: expected a closed or an open load, found all at once";
             return Err(EngineError::unsupported(message).into());
         }
         (Method::Generate, Load::Offline { batch }) => {

@@ -38,7 +38,8 @@ impl SessionFigures {
         let outputs: u64 = outputs.map(|request| u64::from(workload.lengths(request).1)).sum();
         // What each shares with the nearest one before it in sorted order is the most that it shares with any before it.
         prompts.sort_unstable();
-        let shared = |pair: &[Vec<TokenId>]| pair[0].iter().zip(&pair[1]).take_while(|(one, other)| one == other).count();
+        let shared =
+            |pair: &[Vec<TokenId>]| pair[0].iter().zip(&pair[1]).take_while(|(one, other)| one == other).count();
         let shared: u64 = prompts.windows(2).map(|pair| shared(pair) as u64).sum();
         Some(Self {
             sessions: turns.sessions(),

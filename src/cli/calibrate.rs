@@ -76,12 +76,11 @@ fn print(found: &Calibration, out: &mut impl Write) -> io::Result<()> {
     for check in &found.checks {
         table.add_row([
             check.name.clone(),
-            check.value.map_or("–".to_owned(), |value| number(value, &check.unit)),
+            number(check.value, &check.unit),
             limit(check),
             match check.outcome {
                 Outcome::Passed => "passed".to_owned(),
                 Outcome::Failed => "FAILED".to_owned(),
-                Outcome::NotMeasured => "not measured".to_owned(),
             },
             check.note.clone(),
         ]);

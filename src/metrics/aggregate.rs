@@ -204,7 +204,7 @@ mod tests {
             evidence: Default::default(),
             stats: Default::default(),
             schedule: None,
-        sessions: None,
+            sessions: None,
         }
     }
 

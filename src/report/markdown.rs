@@ -5,9 +5,10 @@ use super::{
     advice, certificates,
     charts::THROUGHPUT_SVG,
     doubts::{self, Doubt},
-    hardware, kernels, open, turns,
+    hardware, kernels, open,
     rows::{Rows, more_rows, rows},
     text::{MISSING, code_block, escape, gib, seconds, shell},
+    turns,
 };
 use crate::{
     cell::protocol::Method,

@@ -27,8 +27,7 @@ pub(super) fn rows(records: &[PointRecord]) -> Rows {
     for record in records {
         let turns = record.trials.iter().filter(|trial| trial.counts()).map(|trial| &trial.figures.turns);
         for turn in 0..SHOWN {
-            let found: Vec<&TurnFigures> =
-                turns.clone().flatten().filter(|figures| figures.turn == turn).collect();
+            let found: Vec<&TurnFigures> = turns.clone().flatten().filter(|figures| figures.turn == turn).collect();
             if found.is_empty() {
                 break;
             }

@@ -125,9 +125,12 @@ impl Table for RequestRow {
         column("finish", Kind::Text, "", "why it ended: `length`, `stop`, `cancelled` or `error`", |rows| {
             Arc::new(StringArray::from_iter_values(rows.iter().map(|r| finish(r.finish))))
         }),
-        optional_u32("session", "", "the conversation that it is a turn of, from 0; null for a single request", |rows| {
-            sessions(rows, |r| r.session)
-        }),
+        optional_u32(
+            "session",
+            "",
+            "the conversation that it is a turn of, from 0; null for a single request",
+            |rows| sessions(rows, |r| r.session),
+        ),
         optional_u32("turn", "", "which turn of it, from 0; null for a single request", |rows| {
             sessions(rows, |r| r.turn)
         }),

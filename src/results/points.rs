@@ -172,9 +172,13 @@ pub(super) fn identity<R: 'static>(record: fn(&R) -> &PointRecord) -> Vec<CellCo
                 _ => None,
             }
         }),
-        required("requests", Kind::U32, "requests", "requests of a trial, or conversations (see `sessions`)", move |r: &R| {
-            record(r).point.workload.requests
-        }),
+        required(
+            "requests",
+            Kind::U32,
+            "requests",
+            "requests of a trial, or conversations (see `sessions`)",
+            move |r: &R| record(r).point.workload.requests,
+        ),
         text("input", "prompt lengths in tokens: a number, a distribution, or a dataset(shortest,longest,mean)", |p| {
             Some(p.point.workload.input_text())
         }),

@@ -5,7 +5,7 @@ use super::{
     point::Bench,
 };
 use crate::{
-    capacity::{By, COVERAGE, FILE, Capacity, Options, Probe, Search, knee},
+    capacity::{By, COVERAGE, Capacity, FILE, Options, Probe, Search, knee},
     cell::protocol::Load,
     plan::{CellPlan, Plan, Point},
     results::{Outputs, PointRecord, PointStatus, ResultsError, RunDir},

@@ -108,6 +108,30 @@ const ON_GPU: [(Code, Fault); 6] = [
 const ON_PROCESSOR: [(Code, Fault); 1] = [(Code::MachineLoad, |trial| host_of(trial).other_load = Some(0.2))];
 
 #[test]
+fn a_prefix_cache_that_is_asked_for_may_answer_what_turns_share_and_no_more() {
+    let with = |hits: f64| {
+        let mut record = good(false);
+        record.point.engine.options.insert("enable_prefix_caching".to_owned(), true.into());
+        for trial in &mut record.trials {
+            count(trial, stat::PREFIX_HIT_TOKENS, hits);
+            trial.summary.sessions = Some(crate::cell::sessions::SessionFigures {
+                sessions: 32,
+                most_turns: 2,
+                think_digest: String::new(),
+                reusable_tokens: 900,
+            });
+        }
+        judged(&record).0
+    };
+    assert_eq!((with(0.0), with(900.0)), (Vec::new(), Vec::new()));
+    assert_eq!(with(901.0), [Code::PrefixHits]);
+    // Without the cache being asked for, a conversation's hits are as unwelcome as any.
+    let mut record = good(false);
+    count(&mut record.trials[2], stat::PREFIX_HIT_TOKENS, 1.0);
+    assert_eq!(judged(&record).0, [Code::PrefixHits]);
+}
+
+#[test]
 fn a_good_point_is_valid_and_what_is_not_known_of_it_is_said() {
     assert_eq!(judged(&good(true)), (vec![], vec![]));
     assert_eq!(judged(&good(false)), (vec![], vec![Code::Throttle, Code::Clocks]));

@@ -21,3 +21,6 @@ mod types;
 pub use adapter::{ID, LlamaCpp};
 pub use argmax::argmax;
 pub use convert::convert;
+
+#[cfg(test)]
+mod vocabulary_tests;

@@ -1,5 +1,5 @@
 //! The assertions that every adapter must pass, over the in-tree example engine, in this process.
-use tacho::engine::{LoadConfig, conformance};
+use tacho::engine::{Engine, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId, conformance, ids_digest};
 use tacho_python::{ENV_PYTHON, PythonEngine};
 
 #[test]
@@ -24,4 +24,22 @@ fn echo_conforms() {
     assert_eq!(conformance::failures(&checks), Vec::<String>::new());
     let skipped = checks.iter().filter(|check| matches!(check.outcome, conformance::Outcome::Skipped(_)));
     assert_eq!(skipped.count(), 0, "echo can do everything: {checks:?}");
+
+    // Which ids it consumed, by both doors, with numbers that are no places; a reset begins anew.
+    engine.reset().unwrap();
+    assert_eq!(engine.consumed_digest(), Some(0));
+    let prompts = [[5, 6, 7], [8, 9, 10], [11, 12, 13]].map(|ids| ids.map(TokenId));
+    let request = |place: usize| Request {
+        id: RequestId(40 + place as u32),
+        prompt: &prompts[place],
+        output_tokens: 2,
+        sampling: Sampling::default(),
+    };
+    let mut batch = RequestBatch::new();
+    batch.push(request(0));
+    batch.push(request(1));
+    engine.generate(&batch).unwrap();
+    engine.submit(request(2)).unwrap();
+    let given = (0..3).map(|place| ids_digest(request(place).id, prompts[place])).fold(0, u64::wrapping_add);
+    assert_eq!(engine.consumed_digest(), Some(given));
 }

@@ -51,7 +51,8 @@ fn kind(capacity: &Capacity, probe: &Probe) -> &'static str {
 }
 
 fn dot(probe: &Probe, x: f64, y: f64) -> Dot {
-    let within = probe.service.as_ref().map_or(String::new(), |s| format!(", {} % within limits", number(s.attained * 100.0)));
+    let within =
+        probe.service.as_ref().map_or(String::new(), |s| format!(", {} % within limits", number(s.attained * 100.0)));
     Dot { label: format!("trial {}{within}", probe.point), ..Dot::at(x, y) }
 }
 
@@ -125,9 +126,10 @@ fn curve(capacity: &Capacity, subtitle: String) -> Chart {
         id: "capacity-curve".to_owned(),
         title: "Throughput and latency by load".to_owned(),
         subtitle,
-        reading: "At the knee, throughput / mean latency is largest: beyond it, more load costs more latency than it gives \
+        reading:
+            "At the knee, throughput / mean latency is largest: beyond it, more load costs more latency than it gives \
                   throughput."
-            .to_owned(),
+                .to_owned(),
         x: axis("requests/s that ended", log_x),
         y: axis("end-to-end latency, mean (ms)", log_y),
         series,
@@ -160,9 +162,12 @@ mod tests {
 
     #[test]
     fn the_knee_the_interval_and_every_trial_are_drawn() {
-        let probes =
-            vec![probe(0, None, 500.0, false), probe(1, Some(40.0), 20.0, false), probe(2, Some(70.0), 45.0, false),
-                 probe(3, Some(110.0), 400.0, true)];
+        let probes = vec![
+            probe(0, None, 500.0, false),
+            probe(1, Some(40.0), 20.0, false),
+            probe(2, Some(70.0), 45.0, false),
+            probe(3, Some(110.0), 400.0, true),
+        ];
         let capacity = Capacity {
             by: By::Rate,
             slo: "ttft:p99=200ms".to_owned(),

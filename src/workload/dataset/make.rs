@@ -221,9 +221,7 @@ fn draw(ask: Ask<'_>, tokens: &Tokens, found: Found) -> Result<Drawn, DatasetErr
             samples.len(),
             counts(&drawn.left_out)
         ))),
-        None if units == 0 => {
-            Err(DatasetError::input(format!("{spec}: no record passes{}", counts(&drawn.left_out))))
-        }
+        None if units == 0 => Err(DatasetError::input(format!("{spec}: no record passes{}", counts(&drawn.left_out)))),
         None => Ok(drawn),
     }
 }

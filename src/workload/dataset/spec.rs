@@ -352,7 +352,10 @@ impl DatasetSpec {
             return Err(("order", why.to_owned()));
         }
         if self.think.is_some() && !means("think_time") {
-            return Err(("think_time", "is between the turns of conversations: give turns too (--dataset-turns all)".into()));
+            return Err((
+                "think_time",
+                "is between the turns of conversations: give turns too (--dataset-turns all)".into(),
+            ));
         }
         match KEYS.into_iter().find(|key| !means(key) && said(key).is_some()) {
             Some(key) => Err((key, format!("means nothing for the dataset '{}': leave it out", self.kind.as_str()))),
@@ -398,6 +401,10 @@ fn turns(text: &str) -> Result<Option<u32>, Wrong> {
 fn think_time(text: &str) -> Result<ThinkTime, Wrong> {
     let time = |text: &str| match text.trim() {
         "0" | "0s" | "0ms" => Ok(0),
+        // Of seconds or, as other tools have it, of milliseconds?
+        text if text.parse::<f64>().is_ok() => {
+            Err(("think_time", format!("expected a time with its unit, such as 500ms or 2s, found '{text}'")))
+        }
         text => scalar::duration(text).map(|time| time.as_nanos() as u64).map_err(|problem| ("think_time", problem)),
     };
     match text.split_once(':') {
@@ -518,6 +525,7 @@ mod tests {
             ("turns", vec![("name", "sonnet:x"), ("turns", "all")]),
             ("think_time", vec![("name", "sharegpt:x"), ("think_time", "2s")]),
             ("think_time", vec![("name", "sharegpt:x"), ("turns", "all"), ("think_time", "normal:2s")]),
+            ("think_time", vec![("name", "sharegpt:x"), ("turns", "all"), ("think_time", "500")]),
             ("name", vec![("name", "sharegtp:x")]),
             ("name", vec![("name", "sharegpt")]),
             ("name", vec![("name", "random:x")]),

@@ -37,10 +37,8 @@ mod tests {
     use super::{super::Message, *};
 
     fn conversation(turns: &[(&str, &str)]) -> Sample {
-        let messages = turns.iter().map(|(role, content)| Message {
-            role: (*role).to_owned(),
-            content: (*content).to_owned(),
-        });
+        let messages =
+            turns.iter().map(|(role, content)| Message { role: (*role).to_owned(), content: (*content).to_owned() });
         let prompt = Prompt::Messages(messages.collect());
         Sample { place: "x:1".to_owned(), id: None, prompt, reply: None, output_tokens: None }
     }

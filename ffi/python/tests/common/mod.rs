@@ -2,7 +2,7 @@
 mod named;
 
 use named::named;
-use tacho::engine::{Engine, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId, conformance};
+use tacho::engine::{Engine, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId, conformance, ids_digest};
 use tacho_python::{ENV_PYTHON, PythonEngine};
 
 /// "The capital of France is".
@@ -50,6 +50,8 @@ pub fn conforms(engine: &mut PythonEngine) -> Vec<String> {
     engine.reset().unwrap();
     let answer = engine.generate(&batch).unwrap();
     assert_eq!(answer.ids, FOLLOWS.map(TokenId));
+    let shows = ["vllm", "max"].contains(&info.engine.as_str());
+    assert_eq!(engine.consumed_digest(), shows.then(|| ids_digest(RequestId(0), prompt)), "which ids it consumed");
     let skipped = checks.into_iter().filter(|check| matches!(check.outcome, conformance::Outcome::Skipped(_)));
     skipped.map(|check| check.name).collect()
 }
