@@ -274,6 +274,9 @@ fn llama_cpp_takes_conversations_with_its_own_vocabulary() {
     let common = [
         "--engine",
         "llama.cpp",
+        // Threads would spin while they wait for each other, where processors are busy.
+        "--engine-option",
+        "llama.cpp.threads=1",
         "--model",
         text(&alone),
         "--dataset",

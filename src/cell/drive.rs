@@ -408,17 +408,20 @@ fn step_loop(
             wave_ns = engine.now_ns();
         }
         for _ in 0..room.min(total - submitted) {
+            let next = match &mut sessions {
+                None => submitted,
+                Some(sessions) => {
+                    let now_ns = if feed.is_some() { engine.now_ns() } else { wave_ns };
+                    match sessions.take(feed.as_ref(), now_ns) {
+                        Some(next) => next,
+                        None => break,
+                    }
+                }
+            };
+            let request = workload.request(next, &mut prompt);
             if feed.is_some() {
                 wave_ns = engine.now_ns();
             }
-            let next = match &mut sessions {
-                None => submitted,
-                Some(sessions) => match sessions.take(feed.as_ref(), wave_ns) {
-                    Some(next) => next,
-                    None => break,
-                },
-            };
-            let request = workload.request(next, &mut prompt);
             ledger.call(|| engine.submit(request))?;
             submitted_ns[next as usize] = wave_ns;
             submitted += 1;

@@ -8,10 +8,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use serde::{Deserialize, Serialize};
 
 use super::{open::Feed, protocol::NONE};
-use crate::{
-    engine::TokenId,
-    workload::{Turns, Workload},
-};
+use crate::workload::{Turns, Workload};
 
 /// The conversations of a trial, for its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,21 +28,13 @@ impl SessionFigures {
     /// Of the workload; None where its requests are single ones.
     pub(super) fn of(workload: &Workload) -> Option<Self> {
         let turns = workload.turns()?;
-        let mut buffer = Vec::new();
-        let mut prompts: Vec<Vec<TokenId>> =
-            (0..workload.len()).map(|request| workload.request(request, &mut buffer).prompt.to_vec()).collect();
         let outputs = (0..workload.len()).filter(|request| turns.after(*request).is_some());
         let outputs: u64 = outputs.map(|request| u64::from(workload.lengths(request).1)).sum();
-        // What each shares with the nearest one before it in sorted order is the most that it shares with any before it.
-        prompts.sort_unstable();
-        let shared =
-            |pair: &[Vec<TokenId>]| pair[0].iter().zip(&pair[1]).take_while(|(one, other)| one == other).count();
-        let shared: u64 = prompts.windows(2).map(|pair| shared(pair) as u64).sum();
         Some(Self {
             sessions: turns.sessions(),
             most_turns: (0..turns.sessions()).map(|session| turns.requests(session).len() as u32).max().unwrap_or(0),
             think_digest: turns.digest(),
-            reusable_tokens: shared + outputs,
+            reusable_tokens: workload.shared_prefix_tokens() + outputs,
         })
     }
 }

@@ -21,7 +21,7 @@ use crate::engine::TokenId;
 /// The format's version, in every header.
 pub const VERSION: u32 = 1;
 /// The longest header line accepted, in bytes.
-const MAX_HEADER: u64 = 1 << 20;
+const MAX_HEADER: u64 = 1 << 24;
 /// The most bytes of requests accepted: far more than a trial can take.
 const MAX_BODY: u64 = 16 << 30;
 
@@ -342,11 +342,15 @@ impl Saved {
     /// Pairs of neighbours in the sorted prompts share so many ids at their beginning, in all: what a prefix cache that
     /// forgets nothing could answer in one trial.
     pub fn shared_prefix_tokens(&self) -> u64 {
-        let mut prompts: Vec<&[TokenId]> = (0..self.len()).map(|index| self.prompt(index)).collect();
-        prompts.sort_unstable();
-        let shared = |pair: &[&[TokenId]]| pair[0].iter().zip(pair[1]).take_while(|(one, other)| one == other).count();
-        prompts.windows(2).map(|pair| shared(pair) as u64).sum()
+        shared((0..self.len()).map(|index| self.prompt(index)).collect())
     }
+}
+
+/// What each prompt shares with the one before it in sorted order is the most that it shares with any before it.
+fn shared(mut prompts: Vec<&[TokenId]>) -> u64 {
+    prompts.sort_unstable();
+    let both = |pair: &[&[TokenId]]| pair[0].iter().zip(pair[1]).take_while(|(one, other)| one == other).count();
+    prompts.windows(2).map(|pair| both(pair) as u64).sum()
 }
 
 fn check_turns(turns: &[u32], requests: u32) -> Result<(), String> {
@@ -425,6 +429,11 @@ impl Chosen {
 
     pub(super) fn len(&self) -> u32 {
         self.order.len() as u32
+    }
+
+    /// As [`Saved::shared_prefix_tokens`], of the chosen requests.
+    pub(super) fn shared_prefix_tokens(&self) -> u64 {
+        shared((0..self.len()).map(|index| self.prompt(index)).collect())
     }
 
     pub(super) fn turns(&self) -> &[u32] {

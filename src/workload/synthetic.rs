@@ -125,6 +125,11 @@ impl Workload {
         Some(Turns::new(turns, think, self.spec.seed, self.spec.stream))
     }
 
+    /// As [`super::saved::Saved::shared_prefix_tokens`], of the trial's requests; 0 where prompts are drawn.
+    pub fn shared_prefix_tokens(&self) -> u64 {
+        self.chosen.as_ref().map_or(0, Chosen::shared_prefix_tokens)
+    }
+
     /// How many arrivals a schedule has: conversations, or single requests.
     pub fn arrivals(&self) -> u32 {
         self.spec.requests
