@@ -29,6 +29,7 @@ pub(super) struct Page {
     engines_compared: usize,
     points: usize,
     failed: usize,
+    invalid: usize,
     cards: Vec<Card>,
     doubts: Vec<DoubtView>,
     grave: usize,
@@ -136,6 +137,7 @@ impl Page {
             engines_compared: distinct(&comparable, configuration).len(),
             points: records.len(),
             failed: records.iter().filter(|record| matches!(record.outcome, PointStatus::Failed(_))).count(),
+            invalid: charts.invalid,
             cards: Use::ALL.into_iter().map(|purpose| card(purpose, advice)).collect(),
             grave: doubts.iter().filter(|doubt| !doubt.lead.is_empty()).count(),
             doubts: doubts
