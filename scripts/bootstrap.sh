@@ -76,14 +76,14 @@ install() {
 # A Chromium, in which the report's page is tested: CI gets one where it can, and says so where it cannot.
 browser() {
     local start=$SECONDS
-    if [ -n "${TACHO_CHROMIUM:-}" ] || have chromium || have chromium-browser || have google-chrome; then return; fi
+    if [ -n "${TACHO_CHROMIUM:-}" ] || have chromium || have chromium-headless-shell || have google-chrome; then return; fi
     if ! have apt-get || { [ "$(id -u)" -ne 0 ] && ! have sudo; }; then
         say "skipped: no Chromium, and no apt-get as root to install it: the report's page is not tested in a browser"
         return
     fi
-    # In a shell of its own: without it all other tests are still worth running.
-    if (install chromium fonts-dejavu-core); then
-        say "chromium for the tests of the report's page: installed in $((SECONDS - start)) s"
+    # In shells of their own: without it all other tests are still worth running. The smaller package is not everywhere.
+    if (install chromium-headless-shell fonts-dejavu-core) || (install chromium fonts-dejavu-core); then
+        say "Chromium for the tests of the report's page: installed in $((SECONDS - start)) s"
     else
         say "skipped: no Chromium could be installed: the report's page is not tested in a browser"
     fi

@@ -39,7 +39,7 @@ fn show(run: &Path) -> Output {
 
 /// Whether nothing but exports and comparisons, which have nothing to say of some runs, ended with an error.
 fn only_exports_refuse(said: &str) -> bool {
-    let known = ["llama-bench can say", "can say: see the notes above", "nothing to compare"];
+    let known = ["can say: see the notes above", "no point of these runs can be compared"];
     said.lines().filter(|line| line.starts_with("error: ")).all(|line| known.iter().any(|it| line.contains(it)))
 }
 
@@ -47,7 +47,8 @@ fn only_exports_refuse(said: &str) -> bool {
 fn ended_well(done: &Output, what: &str) -> String {
     let said = text(&done.stderr);
     assert!(done.status.code().is_some() && !said.contains("panicked"), "{what}: {said}");
-    assert!(done.status.success() || said.starts_with("error: "), "{what}: {said}");
+    let sentence = said.lines().any(|line| line.starts_with("error: "));
+    assert!(done.status.success() || sentence, "{what}: {said}");
     said
 }
 
@@ -230,7 +231,7 @@ fn values_that_nobody_expects_are_no_panic() {
     assert!(!said.contains("not readable"), "{said}");
     let said = damaged.said("no-trials", &|run| edit_journal(run, &|record| record["trials"] = serde_json::json!([])));
     assert!(!said.contains("not readable"), "{said}");
-    assert!(damaged.page("no-trials").contains("There is nothing to draw"));
+    assert!(!damaged.page("no-trials").contains("chart-throughput"));
     let said = damaged.said("huge", &|run| {
         edit_journal(run, &|record| {
             for trial in record["trials"].as_array_mut().unwrap() {
@@ -254,6 +255,21 @@ fn values_that_nobody_expects_are_no_panic() {
         edit(run, "journal.jsonl", &|text| text.repeat(2).replace("\"number\":2", "\"number\":4294967295"));
     });
     assert!(!said.contains("not readable"), "{said}");
+    // A part with the columns of another table stands for one of another version of tacho.
+    let said = damaged.said("other-columns", &|run| {
+        let parts = run.join("parts");
+        fs::copy(parts.join("point-00000.tokens.parquet"), parts.join("point-00000.requests.parquet")).unwrap();
+        edit(run, "journal.jsonl", &|text| {
+            let changed = text.lines().map(|line| {
+                let mut entry: serde_json::Value = serde_json::from_str(line).unwrap();
+                entry["rows"]["requests"] = entry["rows"]["tokens"].clone();
+                entry["rows"]["digest"] = 0.into();
+                format!("{entry}\n")
+            });
+            changed.collect()
+        });
+    });
+    assert!(said.contains("stay as they are") && said.contains("of another version of tacho"), "{said}");
     let said = damaged.said("no-plan", &|run| {
         edit(run, "run.json", &|text| {
             let mut info: serde_json::Value = serde_json::from_str(&text).unwrap();

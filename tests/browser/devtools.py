@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
 # Of one answer: a browser on a busy machine starts slowly.
 PATIENCE_S = 60.0
 KEYS = {

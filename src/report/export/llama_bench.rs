@@ -69,8 +69,8 @@ fn settings(engine: &EngineInfo, record: &PointRecord) -> Map<String, Value> {
         ("model_type", effective("model_desc")),
         ("model_size", json!(engine.model.size_bytes)),
         ("model_n_params", json!(engine.model.n_params)),
-        ("n_batch", effective("n_batch")),
-        ("n_ubatch", effective("n_ubatch")),
+        ("n_batch", asked(record, "n_batch", 2048)),
+        ("n_ubatch", asked(record, "n_ubatch", 512)),
         ("n_threads", effective("threads")),
         ("type_k", effective("type_k")),
         ("type_v", effective("type_v")),
@@ -104,6 +104,12 @@ fn left_alone() -> Map<String, Value> {
         ("fit_target", json!(0)),
         ("fit_min_ctx", json!(0)),
     ])
+}
+
+/// What was asked for, as llama-bench tells it: a context of few tokens makes less of it, in both. `default` is llama.cpp's
+/// and engines/llama.cpp's.
+fn asked(record: &PointRecord, option: &str, default: u32) -> Value {
+    record.point.engine.options.get(option).cloned().unwrap_or_else(|| json!(default))
 }
 
 /// An option's value, or `auto`, llama-bench's word for what nobody set; null where the run does not tell.

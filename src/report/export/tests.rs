@@ -255,7 +255,7 @@ fn settings_that_the_run_does_not_tell_are_null() {
         engine.effective = Options::new();
     }
     let done = export(Format::LlamaBench, &testing::info(), &[record]);
-    for name in ["devices", "load_mode", "flash_attn", "cpu_info", "gpu_info", "backends", "n_batch", "model_type"] {
+    for name in ["devices", "load_mode", "flash_attn", "cpu_info", "gpu_info", "backends", "model_type"] {
         assert_eq!(done.rows[0][name], Value::Null, "{name}");
     }
 }
