@@ -393,12 +393,12 @@ fn the_page_works_in_a_browser() {
 
 #[test]
 fn the_page_of_two_engines_looks_as_it_did() {
-    let published = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/results/2026-11-22-two-engines-cpu");
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/run");
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");
     fs::create_dir(&run).unwrap();
     for name in ["run.json", "journal.jsonl"] {
-        fs::copy(Path::new(published).join(name), run.join(name)).unwrap();
+        fs::copy(Path::new(kept).join(name), run.join(name)).unwrap();
     }
     let done = report(&run);
     assert!(done.status.success(), "{}", text(&done.stderr));
