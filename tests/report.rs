@@ -392,7 +392,7 @@ fn the_page_works_in_a_browser() {
 }
 
 #[test]
-fn the_page_of_two_engines_looks_as_it_did() {
+fn the_page_looks_as_it_did() {
     let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/run");
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");

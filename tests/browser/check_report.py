@@ -162,16 +162,16 @@ def compare(page, eyes, name, arguments):
         png = page.screenshot()
         path = arguments.reference / f"{name}-{part}.png"
         if arguments.accept:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            eyes.accept()
             path.write_bytes(eyes.shrunk(png))
             continue
         check(path.is_file(), f"no {path}: make it with --accept")
         differing = eyes.differing(png, path.read_bytes())
-        if isinstance(differing, str) or differing > pictures.MOST_DIFFERENT:
+        if isinstance(differing, str) or differing > eyes.limit:
             seen = pathlib.Path(tempfile.mkdtemp(prefix="tacho-report-")) / path.name
             seen.write_bytes(eyes.shrunk(png))
             said = differing if isinstance(differing, str) else f"{differing:.2%} of its pixels differ"
-            check(False, f"{path}: {said}, expected at most {pictures.MOST_DIFFERENT:.2%}; seen: {seen}. If it is meant: --accept")
+            check(False, f"{path}: {said}, expected at most {eyes.limit:.2%}; seen: {seen}. If it is meant: --accept")
         print(f"{path.name}: {differing:.2%} of its pixels differ")
 
 
@@ -218,7 +218,7 @@ def main():
         Page(browser, url, *SIZES["desktop"]).close()  # the browser's own start is not the page's
         blank, eyes = Page(browser, "about:blank", 100, 100), None
         if arguments.reference and blank.js(pictures.HAS_FONT):
-            eyes = pictures.Pictures(blank)
+            eyes = pictures.Pictures(blank, arguments.reference, browser.version())
         elif arguments.reference:
             print(f"NOT COMPARED: the pictures are in {pictures.FONT}, which this machine has not")
         for size in SIZES:

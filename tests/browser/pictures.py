@@ -10,8 +10,10 @@ FONT = "DejaVu Sans"
 SHRINK = 4
 # A pixel differs when one of its channels does by more than this (of 255).
 CHANNEL = 40
-# Of a picture's pixels: another version of the browser draws letters a little differently, a missing badge is more than that.
-MOST_DIFFERENT = 0.004
+# Of a picture's pixels, by the version of the browser that made the committed ones, and by any other, which draws letters a little
+# differently: the first sees a missing cross on a mark, the second a missing line of text.
+SAME_VERSION, OTHER_VERSION = 0.0002, 0.004
+MADE_BY = "made-by.txt"
 
 ONE_FONT = f"""(() => {{
   const style = document.createElement("style");
@@ -58,9 +60,16 @@ window.differing = async (png, reference) => {{
 class Pictures:
     """Compares on a page of its own, whose policy allows it."""
 
-    def __init__(self, page):
-        self.page = page
+    def __init__(self, page, folder, version):
+        self.page, self.made_by, self.version = page, folder / MADE_BY, version.split("/")[-1]
         page.js(TOOLS)
+        known = self.made_by.read_text().strip() if self.made_by.is_file() else ""
+        self.limit = SAME_VERSION if known == self.version else OTHER_VERSION
+
+    def accept(self):
+        """Notes which version makes the pictures."""
+        self.made_by.parent.mkdir(parents=True, exist_ok=True)
+        self.made_by.write_text(self.version + "\n")
 
     def shrunk(self, png):
         return base64.b64decode(self.page.js(f"asPng('{base64.b64encode(png).decode()}')"))
