@@ -73,6 +73,22 @@ install() {
         die "apt-get could not install: $*. Its own message is above"
 }
 
+# A Chromium, in which the report's page is tested: CI gets one where it can, and says so where it cannot.
+browser() {
+    local start=$SECONDS
+    if [ -n "${TACHO_CHROMIUM:-}" ] || have chromium || have chromium-headless-shell || have google-chrome; then return; fi
+    if ! have apt-get || { [ "$(id -u)" -ne 0 ] && ! have sudo; }; then
+        say "skipped: no Chromium, and no apt-get as root to install it: the report's page is not tested in a browser"
+        return
+    fi
+    # In shells of their own: without it all other tests are still worth running. The smaller package is not everywhere.
+    if (install chromium-headless-shell fonts-dejavu-core) || (install chromium fonts-dejavu-core); then
+        say "Chromium for the tests of the report's page: installed in $((SECONDS - start)) s"
+    else
+        say "skipped: no Chromium could be installed: the report's page is not tested in a browser"
+    fi
+}
+
 # The oldest way to a CPython: uv, from PyPI, which brings one of its own builds.
 install_python_by_uv() {
     local uv
@@ -129,6 +145,7 @@ if [ -z "$python" ]; then
     install_python
     python=$(find_python) || die "CPython was installed but still cannot be found; set TACHO_PYTHON to it"
 fi
+[ "${CI:-}" != true ] || browser
 if ! "$python" -m pip --version >/dev/null 2>&1 && ! "$python" -c 'import ensurepip' 2>/dev/null; then
     install "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
 fi

@@ -37,11 +37,18 @@ fn show(run: &Path) -> Output {
     tacho(&["show", &run.to_string_lossy()])
 }
 
+/// Whether nothing but exports and comparisons, which have nothing to say of some runs, ended with an error.
+fn only_exports_refuse(said: &str) -> bool {
+    let known = ["can say: see the notes above", "no point of these runs can be compared"];
+    said.lines().filter(|line| line.starts_with("error: ")).all(|line| known.iter().any(|it| line.contains(it)))
+}
+
 /// It ended by itself, with a report or with a sentence.
 fn ended_well(done: &Output, what: &str) -> String {
     let said = text(&done.stderr);
     assert!(done.status.code().is_some() && !said.contains("panicked"), "{what}: {said}");
-    assert!(done.status.success() || said.starts_with("error: "), "{what}: {said}");
+    let sentence = said.lines().any(|line| line.starts_with("error: "));
+    assert!(done.status.success() || sentence, "{what}: {said}");
     said
 }
 
@@ -96,24 +103,200 @@ fn show_writes_nothing_and_has_no_escape_codes() {
     assert!(!shown.contains('\u{1b}'));
 }
 
-#[test]
-fn damaged_directories_give_a_report_or_a_sentence() {
-    let dir = tempfile::tempdir().unwrap();
-    let whole = run(dir.path());
-    let damage = |name: &str, change: &dyn Fn(&Path)| -> String {
-        let copy = dir.path().join(name);
-        let copied = Command::new("cp").arg("-r").args([&whole, &copy]).status().unwrap();
+/// A whole run, and what every command that reads one says of damaged copies of it.
+struct Damaged {
+    dir: tempfile::TempDir,
+    whole: PathBuf,
+}
+
+impl Damaged {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = run(dir.path());
+        Self { dir, whole }
+    }
+
+    /// What `tacho report` and the others say on standard error of a copy with that change. None of them may panic, and those
+    /// after the first read only: what `report` made of it is there.
+    fn said(&self, name: &str, change: &dyn Fn(&Path)) -> String {
+        let copy = self.dir.path().join(name);
+        let copied = Command::new("cp").arg("-r").args([&self.whole, &copy]).status().unwrap();
         assert!(copied.success());
         change(&copy);
-        let mut said = ended_well(&report(&copy), name);
-        said.push_str(&ended_well(&show(&copy), name));
-        said
+        let (copy, whole) = (copy.to_string_lossy(), self.whole.to_string_lossy());
+        let commands: [&[&str]; 8] = [
+            &["report", &copy],
+            &["show", &copy],
+            &["certify", &copy],
+            &["certify", &copy, "--json"],
+            &["compare", &whole, &copy],
+            &["export", &copy, "--format", "vllm-bench"],
+            &["export", &copy, "--format", "benchmark-serving"],
+            &["export", &copy, "--format", "llama-bench"],
+        ];
+        commands.iter().map(|command| ended_well(&tacho(command), &format!("{name}: {command:?}"))).collect()
+    }
+
+    fn page(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(name).join("report.html")).unwrap()
+    }
+}
+
+fn edit(run: &Path, file: &str, of: &dyn Fn(String) -> String) {
+    let path = run.join(file);
+    fs::write(&path, of(fs::read_to_string(&path).unwrap())).unwrap();
+}
+
+/// Every line of the journal, changed.
+fn edit_journal(run: &Path, of: &dyn Fn(&mut serde_json::Value)) {
+    edit(run, "journal.jsonl", &|text| {
+        let changed = text.lines().map(|line| {
+            let mut entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            of(&mut entry["record"]);
+            format!("{entry}\n")
+        });
+        changed.collect()
+    });
+}
+
+#[test]
+fn what_is_published_of_a_run_can_be_read() {
+    let damaged = Damaged::new();
+    let keep = |run: &Path, kept: &[&str]| {
+        for path in fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            match kept.contains(&name.as_str()) {
+                true => {}
+                false if path.is_dir() => fs::remove_dir_all(&path).unwrap(),
+                false => fs::remove_file(&path).unwrap(),
+            }
+        }
     };
-    let edit = |run: &Path, file: &str, of: &dyn Fn(String) -> String| {
-        let path = run.join(file);
-        fs::write(&path, of(fs::read_to_string(&path).unwrap())).unwrap();
+    // Without the streamed tables and their parts.
+    let said = damaged.said("published", &|run| keep(run, &["run.json", "journal.jsonl", "report.md"]));
+    assert!(said.contains("tokens, steps and telemetry stay as they are"), "{said}");
+    let exports = said.lines().filter(|line| line.starts_with("error: ")).collect::<Vec<_>>();
+    assert!(exports.iter().all(|line| line.contains("llama-bench")), "{exports:?}");
+    let page = damaged.page("published");
+    assert!(page.contains("requests.parquet is missing") && page.contains("chart-throughput"));
+    // Tables alone.
+    let said = damaged.said("tables", &|run| keep(run, &["run.json", "summary.csv", "points.csv", "charts"]));
+    let sentence =
+        "no journal.jsonl, from which everything is made; what it has can be read as it is: summary.csv, points.csv";
+    assert_eq!(said.matches(sentence).count(), 8, "{said}");
+}
+
+#[test]
+fn what_was_committed_of_runs_can_be_read() {
+    let results = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/results");
+    let mut found = 0;
+    let mut folders = vec![PathBuf::from(results)];
+    while let Some(folder) = folders.pop() {
+        folders.extend(fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()));
+        if !folder.join("run.json").is_file() {
+            continue;
+        }
+        found += 1;
+        let dir = folder.to_string_lossy();
+        for command in [&["show", &*dir][..], &["certify", &dir], &["export", &dir, "--format", "vllm-bench"]] {
+            let done = tacho(command);
+            let said = ended_well(&done, &format!("{command:?}"));
+            let whole = folder.join("journal.jsonl").is_file();
+            assert!(done.status.success() == whole, "{command:?}: {said}");
+            assert!(whole || said.contains("no journal.jsonl"), "{command:?}: {said}");
+        }
+    }
+    assert!(found > 0, "no run below {results}");
+}
+
+#[test]
+fn values_that_nobody_expects_are_no_panic() {
+    let damaged = Damaged::new();
+    let no_work = |trial: &mut serde_json::Value| {
+        let summary = &mut trial["summary"];
+        for field in ["requests", "input_tokens", "output_tokens"] {
+            assert!(summary[field].is_number(), "{field}");
+            summary[field] = 0.into();
+        }
+        summary["end_ns"] = summary["start_ns"].clone();
+        for figure in
+            ["request_throughput", "output_token_throughput", "input_token_throughput", "total_token_throughput"]
+        {
+            trial["figures"][figure] = 0.into();
+        }
     };
-    let page = |name: &str| fs::read_to_string(dir.path().join(name).join("report.html")).unwrap();
+    let said = damaged.said("no-work", &|run| {
+        edit_journal(run, &|record| record["trials"].as_array_mut().unwrap().iter_mut().for_each(no_work));
+    });
+    assert!(!said.contains("not readable"), "{said}");
+    let said = damaged.said("no-trials", &|run| edit_journal(run, &|record| record["trials"] = serde_json::json!([])));
+    assert!(!said.contains("not readable"), "{said}");
+    assert!(!damaged.page("no-trials").contains("chart-throughput"));
+    let said = damaged.said("huge", &|run| {
+        edit_journal(run, &|record| {
+            for trial in record["trials"].as_array_mut().unwrap() {
+                trial["figures"]["output_token_throughput"] = 1e308.into();
+                trial["summary"]["output_tokens"] = u64::MAX.into();
+            }
+        });
+    });
+    assert!(!said.contains("not readable"), "{said}");
+    let said = damaged.said("negative", &|run| {
+        edit_journal(run, &|record| {
+            for trial in record["trials"].as_array_mut().unwrap() {
+                trial["figures"]["output_token_throughput"] = (-1).into();
+                trial["summary"]["end_ns"] = 0.into();
+            }
+        });
+    });
+    assert!(!said.contains("not readable"), "{said}");
+    // The same point twice, the later one counts; numbers of points that the plan has not.
+    let said = damaged.said("numbers", &|run| {
+        edit(run, "journal.jsonl", &|text| text.repeat(2).replace("\"number\":2", "\"number\":4294967295"));
+    });
+    assert!(!said.contains("not readable"), "{said}");
+    // A part with the columns of another table stands for one of another version of tacho.
+    let said = damaged.said("other-columns", &|run| {
+        let parts = run.join("parts");
+        fs::copy(parts.join("point-00000.tokens.parquet"), parts.join("point-00000.requests.parquet")).unwrap();
+        edit(run, "journal.jsonl", &|text| {
+            let changed = text.lines().map(|line| {
+                let mut entry: serde_json::Value = serde_json::from_str(line).unwrap();
+                entry["rows"]["requests"] = entry["rows"]["tokens"].clone();
+                entry["rows"]["digest"] = 0.into();
+                format!("{entry}\n")
+            });
+            changed.collect()
+        });
+    });
+    assert!(said.contains("stay as they are") && said.contains("of another version of tacho"), "{said}");
+    let said = damaged.said("no-plan", &|run| {
+        edit(run, "run.json", &|text| {
+            let mut info: serde_json::Value = serde_json::from_str(&text).unwrap();
+            info["plan"] = serde_json::json!([1, null, "x"]);
+            info.to_string()
+        });
+    });
+    assert!(!said.contains("incomplete"), "{said}");
+    let said = damaged.said("empty", &|run| fs::write(run.join("journal.jsonl"), "").unwrap());
+    assert!(said.contains("has no finished point in its journal.jsonl"), "{said}");
+    assert!(damaged.page("empty").contains("No point has been finished"));
+    let said = damaged.said("bytes", &|run| fs::write(run.join("journal.jsonl"), b"\xff\xfe{\n\x00\n").unwrap());
+    assert!(said.contains("line 1 of the journal is not readable"), "{said}");
+    let said = damaged.said("folder", &|run| {
+        fs::remove_file(run.join("journal.jsonl")).unwrap();
+        fs::create_dir(run.join("journal.jsonl")).unwrap();
+    });
+    assert!(said.contains("journal.jsonl"), "{said}");
+    let said = damaged.said("not-json", &|run| fs::write(run.join("run.json"), "{").unwrap());
+    assert!(said.contains("run.json is not JSON"), "{said}");
+}
+
+#[test]
+fn damaged_directories_give_a_report_or_a_sentence() {
+    let damaged = Damaged::new();
+    let damage = |name: &str, change: &dyn Fn(&Path)| damaged.said(name, change);
+    let page = |name: &str| damaged.page(name);
 
     let said = damage("no-run-json", &|run| fs::remove_file(run.join("run.json")).unwrap());
     assert!(said.contains("no run.json"), "{said}");
@@ -139,7 +322,7 @@ fn damaged_directories_give_a_report_or_a_sentence() {
         }
         fs::write(run.join("requests.parquet"), "PAR1").unwrap();
     });
-    assert!(!said.contains("error"), "{said}");
+    assert!(only_exports_refuse(&said), "{said}");
     let without = page("no-tables");
     for word in ["tokens.parquet is missing", "requests.parquet cannot be read", "gpu.parquet is missing"] {
         assert!(without.contains(word), "no '{word}'");
@@ -167,11 +350,11 @@ fn damaged_directories_give_a_report_or_a_sentence() {
             text.lines().map(older).collect()
         });
     });
-    assert!(!said.contains("error"), "{said}");
+    assert!(only_exports_refuse(&said), "{said}");
     let said = damage("one-point", &|run| {
         edit(run, "journal.jsonl", &|text| format!("{}\n", text.lines().next().unwrap()));
     });
-    assert!(!said.contains("error"), "{said}");
+    assert!(only_exports_refuse(&said), "{said}");
     let said = damage("failed-only", &|run| {
         edit(run, "journal.jsonl", &|text| {
             let failed = |line: &str| {
@@ -183,26 +366,42 @@ fn damaged_directories_give_a_report_or_a_sentence() {
             text.lines().map(failed).collect()
         });
     });
-    assert!(!said.contains("error"), "{said}");
+    assert!(only_exports_refuse(&said), "{said}");
     assert!(page("failed-only").contains("Every point failed"));
-    let said = ended_well(&show(&dir.path().join("nowhere")), "nowhere");
+    let said = ended_well(&show(&damaged.dir.path().join("nowhere")), "nowhere");
     assert!(said.contains("holds no run of tacho"), "{said}");
+}
+
+/// Opens a page in headless Chromium, where there is one, and checks it; says what was checked, or why nothing was.
+fn in_a_browser(page: &Path, more: &[&str]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/check_report.py");
+    let python = std::env::var("PYO3_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let Ok(done) = Command::new(&python).arg(script).arg(page).args(more).output() else {
+        eprintln!("skipped: no {python}");
+        return;
+    };
+    let said = text(&done.stdout) + &text(&done.stderr);
+    assert!(done.status.success() || done.status.code() == Some(77), "{said}");
+    eprint!("{}{said}", if done.status.success() { "" } else { "skipped: " });
 }
 
 #[test]
 fn the_page_works_in_a_browser() {
     let dir = tempfile::tempdir().unwrap();
-    let run = run(dir.path());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/check_report.py");
-    let python = std::env::var("TACHO_BROWSER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let Ok(done) = Command::new(&python).arg(script).arg(run.join("report.html")).output() else {
-        eprintln!("skipped: no {python}");
-        return;
-    };
-    let said = text(&done.stdout) + &text(&done.stderr);
-    if done.status.code() == Some(77) {
-        eprintln!("skipped: {said}");
-        return;
+    in_a_browser(&run(dir.path()).join("report.html"), &[]);
+}
+
+#[test]
+fn the_page_looks_as_it_did() {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/run");
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    fs::create_dir(&run).unwrap();
+    for name in ["run.json", "journal.jsonl"] {
+        fs::copy(Path::new(kept).join(name), run.join(name)).unwrap();
     }
-    assert!(done.status.success(), "{said}");
+    let done = report(&run);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/reference");
+    in_a_browser(&run.join("report.html"), &["--reference", reference]);
 }

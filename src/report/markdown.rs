@@ -5,16 +5,16 @@ use super::{
     advice, certificates,
     charts::THROUGHPUT_SVG,
     doubts::{self, Doubt},
-    hardware, kernels, open,
+    hardware, kernels, open, provenance,
     rows::{Rows, more_rows, rows},
-    text::{MISSING, code_block, escape, gib, seconds, shell},
+    text::{MISSING, code_block, escape, seconds},
     turns,
 };
 use crate::{
     cell::protocol::Method,
     comparison, fairness,
     metrics::definitions::{METRICS, PERCENTILES},
-    results::{EngineRecord, PointRecord, RunInfo},
+    results::{PointRecord, RunInfo},
     validity::{Certificate, certify_all},
 };
 
@@ -65,33 +65,9 @@ fn side_by_side(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
 }
 
 fn machine(text: &mut String, info: &RunInfo) {
-    let host = &info.host;
-    let show = |value: &Option<String>| value.as_deref().map_or(MISSING.to_owned(), escape);
-    let rows = [
-        ("run", escape(&info.run_id)),
-        ("started", escape(&info.started_at)),
-        ("processor", show(&host.cpu_model)),
-        ("cores", host.cores.map_or(MISSING.to_owned(), |n| n.to_string())),
-        ("memory", host.memory_bytes.map_or(MISSING.to_owned(), gib)),
-        ("system", format!("{}, kernel {}", show(&host.os), show(&host.kernel))),
-        ("frequency governor", show(&host.governor)),
-        (
-            "load average at the start",
-            host.load_average.map_or(MISSING.to_owned(), |[one, five, fifteen]| format!("{one} · {five} · {fifteen}")),
-        ),
-        (
-            "tacho",
-            format!(
-                "{} ({}), {}",
-                escape(&info.tacho.version),
-                escape(&info.tacho.git_commit),
-                escape(&info.tacho.rustc)
-            ),
-        ),
-    ];
     text.push_str("## Measured on\n\n| | |\n|---|---|\n");
-    for (name, value) in rows {
-        let _ = writeln!(text, "| {name} | {value} |");
+    for (name, value) in provenance::machine(info) {
+        let _ = writeln!(text, "| {name} | {} |", escape(&value));
     }
     text.push('\n');
 }
@@ -107,7 +83,7 @@ fn engines(text: &mut String, info: &RunInfo) {
     for (label, record) in &info.engines {
         let engine = &record.info;
         // Options can be as long as a page is wide: they stand below, under the engine's number.
-        let (mut name, asked) = without_options(label, record);
+        let (mut name, asked) = provenance::without_options(label, record);
         if !asked.is_empty() {
             options.push(asked);
             name = format!("{name} ({})", options.len());
@@ -132,13 +108,6 @@ fn engines(text: &mut String, info: &RunInfo) {
     for (index, asked) in options.iter().enumerate() {
         let _ = writeln!(text, "Options of ({}):\n\n{}", index + 1, code_block(asked));
     }
-}
-
-/// A configuration's name without its options, and those, one a line.
-pub(super) fn without_options(label: &str, record: &EngineRecord) -> (String, Vec<String>) {
-    let asked: Vec<String> = record.asked.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let name = label.strip_suffix(&asked.join(" ")).unwrap_or(label).trim_end();
-    (name.to_owned(), asked)
 }
 
 /// Which engine for what; nothing without an engine to recommend.
@@ -274,13 +243,7 @@ fn caveats(text: &mut String, info: &RunInfo, records: &[PointRecord]) {
 
 fn reproduce(text: &mut String, info: &RunInfo) {
     text.push_str("## Do it again\n\n");
-    let command: Vec<String> = info.command.iter().map(|argument| shell(argument)).collect();
-    let mut lines = Vec::new();
-    if info.tacho.git_commit != "unknown" {
-        lines.push(format!("git checkout {}", shell(info.tacho.git_commit.trim_end_matches("-dirty"))));
-    }
-    lines.push(command.join(" "));
-    text.push_str(&code_block(&lines));
+    text.push_str(&code_block(&provenance::commands(info)));
     text.push_str(
         "\nThe plan as it was resolved, the environment and the engines' effective configurations are in `run.json`.\n",
     );

@@ -12,6 +12,7 @@ mod kernels;
 mod markdown;
 mod open;
 mod place;
+mod provenance;
 mod rows;
 mod show;
 mod streams;

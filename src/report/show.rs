@@ -27,7 +27,7 @@ pub fn show(info: &RunInfo, records: &[PointRecord]) -> String {
         return text;
     }
     let _ = writeln!(text, "{}\n", certified_table(info, records));
-    for chart in charts::of_records(records) {
+    for chart in charts::of_records(info, records) {
         bars(&mut text, &chart);
     }
     rankings(&mut text, info, records);
@@ -53,13 +53,17 @@ fn bars(text: &mut String, chart: &Chart) {
     let top = chart.dots().map(|dot| dot.y).fold(0.0, f64::max);
     let _ = writeln!(text, "{} [{}]", one_line(&chart.title), one_line(&chart.y.label));
     for series in &chart.series {
-        let _ = writeln!(text, "  {}", one_line(&series.label));
+        let _ = writeln!(text, "  {}", one_line(&series.name()));
         for dot in &series.dots {
             let share = if top > 0.0 { dot.y / top } else { 0.0 };
             let name = shorten(&format!("{} {}", short(&chart.x.label), number_of(dot.x)), NAME);
             let interval =
                 dot.interval.map_or(String::new(), |(low, high)| format!("  {} … {}", number(low), number(high)));
-            let doubt = if dot.unusable { "  NOT USABLE" } else { "" };
+            let doubt = match (dot.invalid, dot.unusable) {
+                (true, _) => "  INVALID",
+                (_, true) => "  NOT USABLE",
+                _ => "",
+            };
             let _ = writeln!(text, "    {name:<NAME$} {:<32} {}{interval}{doubt}", bar(share), number(dot.y));
         }
     }

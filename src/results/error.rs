@@ -100,6 +100,12 @@ pub enum ResultsError {
         /// Rows found.
         found: u64,
     },
+    /// A point's part has other columns than this tacho writes.
+    #[error("{}: its columns are of another version of tacho, which can read it", path.display())]
+    PartOfOther {
+        /// The part.
+        path: PathBuf,
+    },
     /// The bytes of a point's parts are not those that were written.
     #[error("{}: not as it was written: the disk or something else has changed it", path.display())]
     PartDamaged {

@@ -49,13 +49,30 @@ pub(super) fn merge_all(
 pub(super) fn check(parts: &Path, point: u32, rows: &PartRows) -> Result<(), ResultsError> {
     for (table, expected) in rows.tables() {
         if expected > 0 {
-            open(&part_path(parts, point, table), expected)?;
+            let path = part_path(parts, point, table);
+            let (_, reader) = open(&path, expected)?;
+            if !has_our_columns(&reader, table) {
+                return Err(ResultsError::PartOfOther { path });
+            }
         }
     }
     if rows.digest != 0 && rows.digest_of(parts, point)? != rows.digest {
         return Err(ResultsError::PartDamaged { path: part_path(parts, point, "*") });
     }
     Ok(())
+}
+
+/// Whether a part has the columns that this tacho gives its table: parts of another version cannot be put together with ours.
+fn has_our_columns(reader: &SerializedFileReader<File>, table: &str) -> bool {
+    let ours = match table {
+        RequestRow::NAME => streamed::<RequestRow>(),
+        TokenRow::NAME => streamed::<TokenRow>(),
+        StepRow::NAME => streamed::<StepRow>(),
+        GpuSample::NAME => streamed::<GpuSample>(),
+        _ => streamed::<HostSample>(),
+    };
+    let found = reader.metadata().file_metadata().schema_descr().columns();
+    found.iter().map(|column| column.name()).eq(ours.iter().map(|column| column.name.as_ref()))
 }
 
 /// Whether every whole table is there, has as many rows as its parts, and is younger than they are.

@@ -32,7 +32,15 @@ impl ReadRun {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let why = format!("no {}: its points are not here", run_dir::JOURNAL);
+                let tables: Vec<&str> = ["report.md", "summary.csv", "points.csv"]
+                    .into_iter()
+                    .filter(|name| dir.join(name).is_file())
+                    .collect();
+                let instead = match tables.is_empty() {
+                    true => String::new(),
+                    false => format!("; what it has can be read as it is: {}", tables.join(", ")),
+                };
+                let why = format!("no {}, from which everything is made{instead}", run_dir::JOURNAL);
                 return Err(ResultsError::NotARun { dir: dir.to_owned(), why });
             }
             Err(error) => return Err(ResultsError::io(&path, "read")(error)),

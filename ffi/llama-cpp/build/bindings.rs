@@ -13,7 +13,7 @@ const NEEDED: &[&str] = &["llama_version", "llama_n_ctx_seq", "llama_flash_attn_
 /// The functions that the wrapper calls, as regular expressions; their types come along.
 const FUNCTIONS: &[&str] = &[
     "llama_(version|backend_init|log_set|max_parallel_sequences|print_system_info)",
-    "llama_model_(default_params|load_from_file|free|get_vocab|n_ctx_train|n_params|size|ftype)",
+    "llama_model_(default_params|load_from_file|free|get_vocab|n_ctx_train|n_params|size|ftype|desc)",
     "llama_model_(meta_val_str|has_encoder|has_decoder)",
     "llama_(ftype_name|vocab_n_tokens|vocab_get_attr)",
     "llama_(context_default_params|init_from_model|free|get_memory|memory_clear|memory_seq_rm)",

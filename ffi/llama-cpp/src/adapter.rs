@@ -173,6 +173,7 @@ fn describe(model: &Model, context: &mut Context, options: &LlamaOptions, max_mo
         ("backend_sampling", json!(context.picks())),
         ("modules", json!(modules)),
         ("devices", json!(devices)),
+        ("model_desc", json!(model.desc())),
         ("system_info", json!(backend.system_info())),
         ("source", json!(env!("TACHO_LLAMA_SOURCE"))),
         ("build", json!(env!("TACHO_LLAMA_BUILD"))),

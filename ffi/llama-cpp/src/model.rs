@@ -134,6 +134,17 @@ impl Model {
         }
     }
 
+    /// What llama.cpp calls it: architecture, size class and file type, as llama-bench shows it.
+    pub fn desc(&self) -> String {
+        let mut buffer = [0_u8; 128];
+        // SAFETY: the model is valid, the buffer is as long as said, and the result ends with NUL inside it.
+        unsafe {
+            let start = buffer.as_mut_ptr().cast::<c_char>();
+            sys::llama_model_desc(self.as_ptr(), start, buffer.len());
+            text(start)
+        }
+    }
+
     fn meta(&self, key: &std::ffi::CStr) -> Option<String> {
         let mut buffer = [0_u8; 256];
         // SAFETY: the buffer is as long as said, and the result ends with NUL inside it.

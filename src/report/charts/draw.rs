@@ -93,9 +93,13 @@ fn draw(root: &Area<'_>, chart: &Chart, notes: &[String]) -> Drawn {
     let mut stacked: Vec<(f64, f64)> = Vec::new();
     for (index, series) in chart.series.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        let line = || series.dots.iter().filter(|dot| !dot.unusable).map(|dot| (dot.x, dot.y));
+        let line = || series.dots.iter().filter(|dot| dot.is_joined()).map(|dot| (dot.x, dot.y));
         match series.mark {
-            // A line through a figure that says nothing would draw a shape that nobody measured.
+            // A curve of an invalid point is all there is of it: in dots, unlike any other.
+            Mark::Line if series.is_invalid() => {
+                let all = series.dots.iter().map(|dot| (dot.x, dot.y));
+                context.draw_series(DashedLineSeries::new(all, 2, 5, colour.stroke_width(2)))?;
+            }
             Mark::Joined | Mark::Line => {
                 context.draw_series(LineSeries::new(line(), colour.stroke_width(2)))?;
             }
@@ -117,7 +121,8 @@ fn draw(root: &Area<'_>, chart: &Chart, notes: &[String]) -> Drawn {
                 for dot in &series.dots {
                     let below = stacked.iter().filter(|(x, _)| *x == dot.x).map(|(_, y)| y).sum::<f64>();
                     let corners = [(dot.x - HALF_BAR, below), (dot.x + HALF_BAR, below + dot.y)];
-                    context.draw_series([Rectangle::new(corners, colour.filled())])?;
+                    let fill = if dot.invalid { colour.mix(0.25) } else { colour.mix(1.0) };
+                    context.draw_series([Rectangle::new(corners, fill.filled())])?;
                     stacked.push((dot.x, dot.y));
                 }
             }
@@ -128,11 +133,22 @@ fn draw(root: &Area<'_>, chart: &Chart, notes: &[String]) -> Drawn {
             let at = |dot: &Dot, y: f64| context.backend_coord(&(dot.x, y));
             for dot in &series.dots {
                 whisker(root, dot, |y| at(dot, y), colour)?;
+                if dot.invalid {
+                    crossed(root, index, at(dot, dot.y), colour)?;
+                    continue;
+                }
                 mark(root, index, at(dot, dot.y), colour)?;
                 if dot.unusable {
                     root.draw(&Circle::new(at(dot, dot.y), 3, WHITE.filled()))?;
                 }
             }
+        }
+    }
+    // Once a bar, over all of its layers.
+    for (x, top) in chart.stacked_invalid() {
+        for (from, to) in [(0.0, top), (top, 0.0)] {
+            let ends = [(x - HALF_BAR, from), (x + HALF_BAR, to)].map(|place| context.backend_coord(&place));
+            root.draw(&PathElement::new(ends, INK.stroke_width(1)))?;
         }
     }
     draw_legend(&legend, chart, notes)
@@ -161,6 +177,21 @@ fn mark(root: &Area<'_>, index: usize, (x, y): (i32, i32), colour: RGBColor) -> 
     Ok(())
 }
 
+/// The same shape hollow, and a cross through it: a point that is not to be believed, told apart without colour.
+fn crossed(root: &Area<'_>, index: usize, (x, y): (i32, i32), colour: RGBColor) -> Drawn {
+    mark(root, index, (x, y), colour)?;
+    match index % 4 {
+        0 => root.draw(&Circle::new((x, y), 3, WHITE.filled()))?,
+        1 => root.draw(&Rectangle::new([(x - 3, y - 3), (x + 3, y + 3)], WHITE.filled()))?,
+        2 => root.draw(&TriangleMarker::new((x, y), 4, WHITE.filled()))?,
+        _ => root.draw(&Polygon::new([(x - 4, y), (x, y - 4), (x + 4, y), (x, y + 4)], WHITE.filled()))?,
+    }
+    for ends in [[(x - 8, y - 8), (x + 8, y + 8)], [(x - 8, y + 8), (x + 8, y - 8)]] {
+        root.draw(&PathElement::new(ends, INK.stroke_width(1)))?;
+    }
+    Ok(())
+}
+
 /// What stands below the legend.
 fn notes(chart: &Chart) -> Vec<String> {
     chart.notes.iter().map(|note| shorten(&one_line(note), 130)).collect()
@@ -171,7 +202,7 @@ fn draw_legend(area: &Area<'_>, chart: &Chart, notes: &[String]) -> Drawn {
     let mut y = 14;
     for (index, series) in chart.series.iter().take(LEGEND_MOST).enumerate() {
         sample(area, series, index, y)?;
-        area.draw(&Text::new(shorten(&one_line(&series.label), 90), (138, y), middle()))?;
+        area.draw(&Text::new(shorten(&one_line(&series.name()), 90), (138, y), middle()))?;
         y += LEGEND_LINE as i32;
     }
     if chart.series.len() > LEGEND_MOST {
@@ -198,6 +229,15 @@ fn sample(area: &Area<'_>, series: &Series, index: usize, y: i32) -> Drawn {
             area.draw(&PathElement::new([(x, y), (x + 8, y)], colour.stroke_width(2)))?;
         }
         return Ok(());
+    }
+    if series.mark == Mark::Line && series.is_invalid() {
+        for x in (96..128).step_by(7) {
+            area.draw(&PathElement::new([(x, y), (x + 2, y)], colour.stroke_width(2)))?;
+        }
+        return Ok(());
+    }
+    if series.is_invalid() {
+        return crossed(area, index, (112, y), colour);
     }
     if series.mark != Mark::Dots {
         area.draw(&PathElement::new([(96, y), (128, y)], colour.stroke_width(2)))?;

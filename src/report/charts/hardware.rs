@@ -93,6 +93,7 @@ fn timeline(
         y: AxisSpec::linear(unit),
         series,
         notes,
+        ..Chart::default()
     })
 }
 
@@ -124,7 +125,7 @@ pub(super) fn roofline(records: &[PointRecord]) -> Option<Chart> {
         else {
             continue;
         };
-        let dot = Dot { label: point_name(record), ..Dot::at(flops / bytes, flops / seconds / 1e12) };
+        let dot = Dot::of(record, flops / bytes, flops / seconds / 1e12);
         super::series::push(&mut series, configuration(record), Mark::Dots, dot);
         let same = |(p, r): &(f64, f64)| (p / peak - 1.0).abs() < 0.001 && (r / read - 1.0).abs() < 0.001;
         if !roof.iter().any(same) {
@@ -158,6 +159,7 @@ pub(super) fn roofline(records: &[PointRecord]) -> Option<Chart> {
         y: AxisSpec::log("TFLOP/s"),
         series,
         notes: vec!["Work of whole trials, prompts included; medians over the throughput trials.".to_owned()],
+        ..Chart::default()
     })
 }
 
@@ -177,7 +179,7 @@ pub(super) fn split(records: &[PointRecord]) -> Option<Chart> {
     let series = layers.map(|(label, of)| {
         let dots = summaries.iter().enumerate().filter_map(|(index, summary)| {
             let share = summary.hardware(of)? * 100.0;
-            Some(Dot { label: point_name(&summary.record), ..Dot::at(index as f64, share) })
+            Some(Dot::of(&summary.record, index as f64, share))
         });
         Series { label: label.to_owned(), mark: Mark::Stacked, dots: dots.collect() }
     });
@@ -197,6 +199,7 @@ pub(super) fn split(records: &[PointRecord]) -> Option<Chart> {
             "Busy time from kernel traces of trials of their own; medians, so that a bar may miss 100 % slightly."
                 .to_owned(),
         ],
+        ..Chart::default()
     })
 }
 
@@ -225,7 +228,8 @@ pub(super) fn steps(dir: &Path, records: &[PointRecord]) -> (Option<Chart>, Vec<
                 let line = |of: fn(&(u64, u64)) -> u64| -> Vec<Dot> {
                     let middle = |(index, chunk): (usize, &[(u64, u64)])| {
                         let values: Vec<f64> = chunk.iter().map(|step| of(step) as f64 / 1e6).collect();
-                        Some(Dot::at((index * size) as f64, median(&values)?))
+                        let point = Some(record.point.number);
+                        Some(Dot { point, ..Dot::at((index * size) as f64, median(&values)?) })
                     };
                     steps.chunks(size).enumerate().filter_map(middle).collect()
                 };
@@ -248,6 +252,7 @@ pub(super) fn steps(dir: &Path, records: &[PointRecord]) -> (Option<Chart>, Vec<
         y: AxisSpec::linear("ms"),
         series,
         notes,
+        ..Chart::default()
     };
     (Some(chart), errors)
 }

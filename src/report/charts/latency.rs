@@ -49,7 +49,7 @@ pub(super) fn pareto(records: &[PointRecord]) -> Option<Chart> {
             continue;
         };
         let interval = summary.interval().map(|interval| (interval.low, interval.high));
-        let dot = Dot { interval, label: point_name(record), ..Dot::at(x, y) };
+        let dot = Dot { interval, ..Dot::of(record, x, y) };
         push(&mut series, line_name(record, works), Mark::Joined, dot);
     }
     sort(&mut series);
@@ -70,6 +70,7 @@ pub(super) fn pareto(records: &[PointRecord]) -> Option<Chart> {
         y: AxisSpec::linear("output tokens/s"),
         series,
         notes,
+        ..Chart::default()
     })
 }
 
@@ -81,7 +82,7 @@ pub(super) fn over_load(records: &[PointRecord]) -> Vec<Chart> {
         let mut series: Vec<Series> = Vec::new();
         for record in &all {
             let Some(y) = of_point(record, latency) else { continue };
-            let dot = Dot { label: point_name(record), ..Dot::at(Level::of(record).value, y) };
+            let dot = Dot::of(record, Level::of(record).value, y);
             push(&mut series, line_name(record, works), Mark::Joined, dot);
         }
         sort(&mut series);
@@ -96,6 +97,7 @@ pub(super) fn over_load(records: &[PointRecord]) -> Vec<Chart> {
             y: AxisSpec::linear(latency.0),
             series,
             notes: vec!["Medians over step-loop trials of each trial's own median.".to_owned()],
+            ..Chart::default()
         })
     };
     let both = [
@@ -133,7 +135,8 @@ fn distribution(records: &[PointRecord], id: &str, title: &str, what: &str, foun
         let mut dots = Vec::new();
         for (ms, share) in curve {
             if ms > 0.0 {
-                dots.extend([Dot::at(ms, below), Dot::at(ms, share * 100.0)]);
+                let point = Some(record.point.number);
+                dots.extend([below, share * 100.0].map(|y| Dot { point, ..Dot::at(ms, y) }));
             }
             below = share * 100.0;
         }
@@ -167,6 +170,7 @@ fn distribution(records: &[PointRecord], id: &str, title: &str, what: &str, foun
         y: AxisSpec::linear("% at most so long"),
         series,
         notes,
+        ..Chart::default()
     })
 }
 

@@ -3,6 +3,7 @@
 mod capacity;
 mod draw;
 mod hardware;
+mod invalid;
 mod latency;
 pub(super) mod model;
 mod png;
@@ -18,6 +19,8 @@ use std::{
 use rayon::prelude::*;
 
 pub(super) use model::Chart;
+
+use invalid::Invalid;
 
 use super::{certificates, place::is_comparable, streams};
 use crate::{
@@ -40,19 +43,23 @@ pub(super) fn has_figures(records: &[PointRecord]) -> bool {
 pub(super) struct Charts {
     /// Those with anything to show, in the order of reading.
     pub(super) charts: Vec<Chart>,
+    /// How many of the run's finished points are invalid.
+    pub(super) invalid: usize,
     /// Why others are missing that the run might have had.
     pub(super) missing: Vec<String>,
 }
 
 /// The charts of throughput that need no table: for a terminal.
-pub(super) fn of_records(records: &[PointRecord]) -> Vec<Chart> {
+pub(super) fn of_records(info: &RunInfo, records: &[PointRecord]) -> Vec<Chart> {
+    let invalid = Invalid::of(info, records);
     let mut all = series::throughput(records);
     all.extend(latency::over_load(records));
-    all.into_iter().filter_map(Chart::drawable).collect()
+    all.into_iter().filter_map(Chart::drawable).map(|chart| invalid.mark(chart)).collect()
 }
 
 /// Makes the charts of the records, and of the streamed tables in `dir`.
 pub(super) fn of(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Charts {
+    let invalid = Invalid::of(info, records);
     let (mut all, capacity_missing) = capacity::of(dir);
     all.extend(series::throughput(records));
     // A ratio that must not be shown in words is none to draw either.
@@ -63,7 +70,7 @@ pub(super) fn of(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Charts 
     }
     all.extend(latency::pareto(records));
     all.extend(latency::over_load(records));
-    all.extend(series::scaling(records));
+    all.extend(series::scaling(records, &invalid));
     let (found, mut missing) = streams::latencies(dir, &streams::latency_trials(records));
     all.extend(latency::distributions(records, &found));
     all.extend(hardware::roofline(records));
@@ -76,7 +83,8 @@ pub(super) fn of(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Charts 
     missing.extend(errors);
     missing.extend(capacity_missing);
     missing.extend(refused.map(|why| format!("throughput relative to another engine: {why}")));
-    Charts { charts: all.into_iter().filter_map(Chart::drawable).collect(), missing }
+    let charts = all.into_iter().filter_map(Chart::drawable).map(|chart| invalid.mark(chart)).collect();
+    Charts { charts, invalid: invalid.count(), missing }
 }
 
 /// Draws `charts/NAME.svg` and `.png` of each. Charts of an earlier report that this one has not are removed.

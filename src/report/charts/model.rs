@@ -1,5 +1,10 @@
 //! A chart's content, apart from how it is drawn: the same value becomes an SVG, a PNG, and a chart of the page.
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer, ser::SerializeSeq};
+
+use super::series::point_name;
+use crate::results::PointRecord;
 
 /// What one axis shows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -53,6 +58,10 @@ pub(in crate::report) struct Dot {
     pub(in crate::report) label: String,
     /// Whether the interval is as wide as the figure.
     pub(in crate::report) unusable: bool,
+    /// The number of the point that it is a figure of; None of limits, samples and what is made of several points.
+    pub(in crate::report) point: Option<u32>,
+    /// Whether that point's certificate speaks against its figures.
+    pub(in crate::report) invalid: bool,
 }
 
 impl Dot {
@@ -61,18 +70,30 @@ impl Dot {
         Self { x, y, ..Self::default() }
     }
 
+    /// A figure of a point, by the point's name.
+    pub(in crate::report) fn of(record: &PointRecord, x: f64, y: f64) -> Self {
+        Self { label: point_name(record), point: Some(record.point.number), ..Self::at(x, y) }
+    }
+
+    /// Whether a line may go through it: one through a figure that says nothing would draw a shape that nobody measured.
+    pub(in crate::report) fn is_joined(&self) -> bool {
+        !self.unusable && !self.invalid
+    }
+
     fn is_finite(&self) -> bool {
         let interval = self.interval.is_none_or(|(low, high)| low.is_finite() && high.is_finite());
         self.x.is_finite() && self.y.is_finite() && interval
     }
 }
 
-/// `[x, y, low, high, label, unusable]`, as short as it can be: a page has thousands of them.
+/// `[x, y, low, high, label, unusable, invalid point]`, as short as it can be: a page has thousands of them.
 impl Serialize for Dot {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let length = match (&self.interval, self.label.is_empty(), self.unusable) {
-            (_, _, true) => 6,
-            (_, false, _) => 5,
+        let invalid = self.point.filter(|_| self.invalid);
+        let length = match (&self.interval, self.label.is_empty(), self.unusable, invalid) {
+            (.., Some(_)) => 7,
+            (_, _, true, _) => 6,
+            (_, false, ..) => 5,
             (Some(_), ..) => 4,
             _ => 2,
         };
@@ -87,7 +108,10 @@ impl Serialize for Dot {
             list.serialize_element(&self.label)?;
         }
         if length > 5 {
-            list.serialize_element(&1)?;
+            list.serialize_element(&u8::from(self.unusable))?;
+        }
+        if let Some(point) = invalid {
+            list.serialize_element(&point)?;
         }
         list.end()
     }
@@ -106,8 +130,20 @@ pub(in crate::report) struct Series {
     pub(in crate::report) dots: Vec<Dot>,
 }
 
+impl Series {
+    /// Whether nothing in it may be believed.
+    pub(in crate::report) fn is_invalid(&self) -> bool {
+        !self.dots.is_empty() && self.dots.iter().all(|dot| dot.invalid)
+    }
+
+    /// Its name, which says so where nothing in it may be believed.
+    pub(in crate::report) fn name(&self) -> String {
+        if self.is_invalid() { format!("{} (INVALID)", self.label) } else { self.label.clone() }
+    }
+}
+
 /// A chart.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(in crate::report) struct Chart {
     /// Its file's stem.
     pub(in crate::report) id: String,
@@ -121,6 +157,8 @@ pub(in crate::report) struct Chart {
     pub(in crate::report) series: Vec<Series>,
     /// What to know of the data: what was left out, merged or not known.
     pub(in crate::report) notes: Vec<String>,
+    /// Why points that it shows are invalid, by their numbers.
+    pub(in crate::report) invalid: BTreeMap<u32, String>,
 }
 
 impl Chart {
@@ -149,18 +187,27 @@ impl Chart {
         self.series.iter().flat_map(|series| &series.dots)
     }
 
-    /// How high the bars of an x stand on each other.
+    /// How high the highest of the bars stands.
     pub(in crate::report) fn stacked_top(&self) -> Option<f64> {
-        let bars = || self.series.iter().filter(|series| series.mark == Mark::Stacked);
-        bars().next()?;
+        self.stacks(|_| true).into_iter().map(|(_, top)| top).reduce(f64::max)
+    }
+
+    /// Where bars of invalid points stand, and how high.
+    pub(in crate::report) fn stacked_invalid(&self) -> Vec<(f64, f64)> {
+        self.stacks(|dot| dot.invalid)
+    }
+
+    /// How high the bars of each x stand on each other.
+    fn stacks(&self, wanted: impl Fn(&Dot) -> bool) -> Vec<(f64, f64)> {
+        let bars = self.series.iter().filter(|series| series.mark == Mark::Stacked);
         let mut tops: Vec<(f64, f64)> = Vec::new();
-        for dot in bars().flat_map(|series| &series.dots) {
+        for dot in bars.flat_map(|series| &series.dots).filter(|dot| wanted(dot)) {
             match tops.iter_mut().find(|(x, _)| *x == dot.x) {
                 Some((_, top)) => *top += dot.y,
                 None => tops.push((dot.x, dot.y)),
             }
         }
-        tops.into_iter().map(|(_, top)| top).reduce(f64::max)
+        tops
     }
 }
 
@@ -179,7 +226,7 @@ mod tests {
             x: AxisSpec::log("x"),
             y: AxisSpec::linear("y"),
             series,
-            notes: Vec::new(),
+            ..Chart::default()
         };
         let bad = vec![Dot::at(0.0, 1.0), Dot::at(1.0, f64::NAN), Dot::at(2.0, 3.0)];
         let drawn = chart(vec![series(bad), series(vec![Dot::at(-1.0, 0.0)])]).drawable().unwrap();
@@ -197,5 +244,7 @@ mod tests {
         dot.label = "batch 1".to_owned();
         dot.unusable = true;
         assert_eq!(json(&dot), "[1.0,1.5,1.0,2.0,\"batch 1\",1]");
+        let dot = Dot { point: Some(3), invalid: true, ..Dot::at(1.0, 2.0) };
+        assert_eq!(json(&dot), "[1.0,2.0,null,null,\"\",0,3]");
     }
 }

@@ -1,5 +1,8 @@
 //! Throughput: over each numeric axis, as scaling, and as differences between engines.
-use super::model::{AxisSpec, Chart, Dot, Mark, Series};
+use super::{
+    invalid::Invalid,
+    model::{AxisSpec, Chart, Dot, Mark, Series},
+};
 use crate::{
     cell::protocol::Load,
     report::{
@@ -32,11 +35,9 @@ fn measured(records: &[PointRecord]) -> Vec<Measured<'_>> {
             let summary = Summary::of(record);
             let y = summary.throughput.as_ref()?.median;
             let dot = Dot {
-                y,
                 interval: summary.interval().map(|interval| (interval.low, interval.high)),
                 unusable: summary.interval().is_some_and(unusable),
-                label: point_name(record),
-                x: 0.0,
+                ..Dot::of(record, 0.0, y)
             };
             y.is_finite().then_some(Measured { record, dot })
         })
@@ -84,34 +85,33 @@ fn over(measured: &[Measured<'_>], axis: Option<&str>, id: &str) -> Chart {
         y: AxisSpec::linear("output tokens/s (median of trials)"),
         notes: whisker_notes(&series),
         series,
+        ..Chart::default()
     }
 }
 
-/// Throughput a unit of load, relative to that at the smallest load.
-pub(super) fn scaling(records: &[PointRecord]) -> Option<Chart> {
+/// Throughput a unit of load, relative to that at the smallest load whose point may be believed.
+pub(super) fn scaling(records: &[PointRecord], invalid: &Invalid) -> Option<Chart> {
     let measured = measured(records);
     let refs: Vec<&PointRecord> = measured.iter().map(|m| m.record).collect();
     let mut series: Vec<Series> = Vec::new();
     for line in distinct(&refs, |record| (configuration(record), work(record), Level::of(record).name)) {
-        let mut points: Vec<(f64, &Dot)> = measured
+        let mut points: Vec<(f64, &Dot, bool)> = measured
             .iter()
             .filter(|m| (configuration(m.record), work(m.record), Level::of(m.record).name) == line)
-            .map(|m| (Level::of(m.record).value, &m.dot))
+            .map(|m| (Level::of(m.record).value, &m.dot, invalid.has(m.record)))
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((smallest, base)) = points.first().copied().filter(|(level, dot)| *level > 0.0 && dot.y > 0.0) else {
-            continue;
-        };
-        if points.iter().all(|(level, _)| *level == smallest) {
+        let first = points.iter().find(|(level, dot, invalid)| *level > 0.0 && dot.y > 0.0 && !invalid).copied();
+        let Some((smallest, base, _)) = first else { continue };
+        if points.iter().all(|(level, ..)| *level == smallest) {
             continue;
         }
         let ideal = |level: f64, rate: f64| rate * level / smallest * 0.01;
-        let dots = points.iter().map(|(level, dot)| Dot {
+        let dots = points.iter().map(|(level, dot, _)| Dot {
             x: *level,
             y: dot.y / ideal(*level, base.y),
             interval: None,
-            label: dot.label.clone(),
-            unusable: dot.unusable,
+            ..(*dot).clone()
         });
         let name = if distinct(&refs, work).len() > 1 { format!("{} · {}", line.0, line.1) } else { line.0.clone() };
         series.push(Series { label: shorten(&name, 90), mark: Mark::Joined, dots: dots.collect() });
@@ -127,8 +127,9 @@ pub(super) fn scaling(records: &[PointRecord]) -> Option<Chart> {
                 .to_owned(),
         x: if spans(&series) { AxisSpec::log(level) } else { AxisSpec::linear(level) },
         y: AxisSpec::linear("% of throughput per request at the smallest load"),
-        notes: vec!["Ratios of medians; their intervals are those of the throughput chart.".to_owned()],
+        notes: vec!["Ratios of medians, to the smallest load whose point is valid; their intervals are those of the throughput chart.".to_owned()],
         series,
+        ..Chart::default()
     })
 }
 
@@ -161,6 +162,7 @@ pub(super) fn differences(records: &[PointRecord]) -> Option<Chart> {
                 interval: interval.map(|((low, high), (base_low, base_high))| (low / base_high, high / base_low)),
                 label: format!("{} · {}", level.text(), work_of),
                 unusable: m.dot.unusable || base.dot.unusable,
+                ..Dot::default()
             };
             let name = if works > 1 { format!("{other} · {work_of}") } else { other.clone() };
             push(&mut series, name, Mark::Joined, dot);
@@ -201,6 +203,7 @@ pub(super) fn differences(records: &[PointRecord]) -> Option<Chart> {
         y: AxisSpec::linear(format!("throughput / that of {reference}")),
         notes,
         series,
+        ..Chart::default()
     })
 }
 
@@ -377,7 +380,7 @@ mod tests {
 
     #[test]
     fn scaling_is_relative_to_the_smallest_load() {
-        let chart = scaling(&testing::sweep()).unwrap();
+        let chart = scaling(&testing::sweep(), &Invalid::default()).unwrap();
         let dots = &chart.series[1].dots;
         assert!((dots[0].y - 100.0).abs() < 1e-9, "{dots:?}");
         // Of a · b / (1 + 0.08 b): relative to b = 1, 1.08 / (1 + 0.08 b); the noise is the same at every batch.

@@ -58,7 +58,7 @@ pub(super) fn row(info: &RunInfo, record: &PointRecord) -> Result<Map<String, Va
 fn settings(engine: &EngineInfo, record: &PointRecord) -> Map<String, Value> {
     let effective = |name: &str| engine.effective.get(name).cloned().unwrap_or_default();
     let gpus = devices(engine, true);
-    object([
+    let mut row = object([
         // The build by its version: the run knows no commit of llama.cpp.
         ("build_commit", json!(engine.version)),
         ("build_number", Value::Null),
@@ -66,35 +66,50 @@ fn settings(engine: &EngineInfo, record: &PointRecord) -> Map<String, Value> {
         ("gpu_info", json!(gpus.as_deref().map(descriptions))),
         ("backends", json!(gpus.as_deref().map(backends))),
         ("model_filename", json!(record.point.model)),
-        ("model_type", Value::Null),
+        ("model_type", effective("model_desc")),
         ("model_size", json!(engine.model.size_bytes)),
         ("model_n_params", json!(engine.model.n_params)),
-        ("n_batch", effective("n_batch")),
-        ("n_ubatch", effective("n_ubatch")),
+        ("n_batch", asked(record, "n_batch", 2048)),
+        ("n_ubatch", asked(record, "n_ubatch", 512)),
         ("n_threads", effective("threads")),
-        ("cpu_mask", Value::Null),
-        ("cpu_strict", Value::Null),
-        ("poll", Value::Null),
         ("type_k", effective("type_k")),
         ("type_v", effective("type_v")),
         ("n_gpu_layers", effective("n_gpu_layers")),
-        ("n_cpu_moe", Value::Null),
-        ("split_mode", Value::Null),
-        ("main_gpu", Value::Null),
-        ("no_kv_offload", Value::Null),
         ("flash_attn", flash_attention(&effective("flash_attn"))),
         ("devices", or_auto(engine, "devices_asked")),
-        ("tensor_split", Value::Null),
-        ("tensor_buft_overrides", Value::Null),
         ("load_mode", load_mode(engine)),
-        ("lazy_mode", Value::Null),
-        ("embeddings", Value::Null),
-        ("no_op_offload", Value::Null),
-        ("no_host", Value::Null),
-        ("repack", Value::Null),
-        ("fit_target", Value::Null),
-        ("fit_min_ctx", Value::Null),
+    ]);
+    row.extend(left_alone());
+    row
+}
+
+/// What neither the cell nor any option of engines/llama.cpp sets, so that `llama_model_default_params` and
+/// `llama_context_default_params` decide: in llama-bench's words for the same values.
+fn left_alone() -> Map<String, Value> {
+    object([
+        ("cpu_mask", json!("0x0")),
+        ("cpu_strict", json!(false)),
+        ("poll", json!(50)),
+        ("n_cpu_moe", json!(0)),
+        ("split_mode", json!("layer")),
+        ("main_gpu", json!(0)),
+        ("no_kv_offload", json!(false)),
+        ("tensor_split", json!("0.00")),
+        ("tensor_buft_overrides", json!("none")),
+        ("lazy_mode", json!("auto")),
+        ("embeddings", json!(false)),
+        ("no_op_offload", json!(0)),
+        ("no_host", json!(false)),
+        ("repack", json!(true)),
+        ("fit_target", json!(0)),
+        ("fit_min_ctx", json!(0)),
     ])
+}
+
+/// What was asked for, as llama-bench tells it: a context of few tokens makes less of it, in both. `default` is llama.cpp's
+/// and engines/llama.cpp's.
+fn asked(record: &PointRecord, option: &str, default: u32) -> Value {
+    record.point.engine.options.get(option).cloned().unwrap_or_else(|| json!(default))
 }
 
 /// An option's value, or `auto`, llama-bench's word for what nobody set; null where the run does not tell.

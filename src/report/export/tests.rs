@@ -90,6 +90,38 @@ const LLAMA_BENCH: &[&str] = &[
     "samples_ts",
 ];
 
+/// The properties by which llama.cpp's scripts/compare-llama-bench.py joins rows: SQL's NULL joins nothing.
+const JOINED: &[&str] = &[
+    "cpu_info",
+    "gpu_info",
+    "backends",
+    "n_gpu_layers",
+    "n_cpu_moe",
+    "tensor_buft_overrides",
+    "model_filename",
+    "model_type",
+    "n_batch",
+    "n_ubatch",
+    "embeddings",
+    "cpu_mask",
+    "cpu_strict",
+    "poll",
+    "n_threads",
+    "type_k",
+    "type_v",
+    "load_mode",
+    "no_kv_offload",
+    "split_mode",
+    "main_gpu",
+    "tensor_split",
+    "flash_attn",
+    "n_prompt",
+    "n_gen",
+    "n_depth",
+    "fit_target",
+    "fit_min_ctx",
+];
+
 /// What llama.cpp's cell reads back.
 fn effective() -> Options {
     let value = json!({
@@ -99,7 +131,7 @@ fn effective() -> Options {
             {"name": "CUDA1", "description": "Some GPU", "gpu": true},
         ],
         "devices_asked": null, "flash_attn": "auto", "n_batch": 2048, "n_gpu_layers": -1, "n_ubatch": 512,
-        "threads": 2, "type_k": "f16", "type_v": "f16", "use_mmap": false,
+        "model_desc": "llama 256M Q4_1", "threads": 2, "type_k": "f16", "type_v": "f16", "use_mmap": false,
     });
     serde_json::from_value(value).unwrap()
 }
@@ -209,13 +241,21 @@ fn what_llama_bench_cannot_say_is_left_out_with_the_reason() {
 }
 
 #[test]
+fn rows_of_one_configuration_can_be_joined() {
+    let done = export(Format::LlamaBench, &testing::info(), &records());
+    for name in JOINED {
+        assert!(!done.rows[0][*name].is_null(), "{name}");
+    }
+}
+
+#[test]
 fn settings_that_the_run_does_not_tell_are_null() {
     let mut record = records().pop().unwrap();
     if let Some(engine) = &mut record.engine {
         engine.effective = Options::new();
     }
     let done = export(Format::LlamaBench, &testing::info(), &[record]);
-    for name in ["devices", "load_mode", "flash_attn", "cpu_info", "gpu_info", "backends", "n_batch"] {
+    for name in ["devices", "load_mode", "flash_attn", "cpu_info", "gpu_info", "backends", "model_type"] {
         assert_eq!(done.rows[0][name], Value::Null, "{name}");
     }
 }

@@ -29,6 +29,7 @@ pub(super) struct Page {
     engines_compared: usize,
     points: usize,
     failed: usize,
+    invalid: usize,
     cards: Vec<Card>,
     doubts: Vec<DoubtView>,
     grave: usize,
@@ -136,6 +137,7 @@ impl Page {
             engines_compared: distinct(&comparable, configuration).len(),
             points: records.len(),
             failed: records.iter().filter(|record| matches!(record.outcome, PointStatus::Failed(_))).count(),
+            invalid: charts.invalid,
             cards: Use::ALL.into_iter().map(|purpose| card(purpose, advice)).collect(),
             grave: doubts.iter().filter(|doubt| !doubt.lead.is_empty()).count(),
             doubts: doubts
@@ -236,6 +238,9 @@ fn headline(advice: &Advice, records: &[PointRecord]) -> String {
     }
     // Engine after engine with its uses, where there is one kind of work; else a count says enough.
     let works = compared.iter().map(|ranking| ranking.work.as_str()).collect::<std::collections::BTreeSet<_>>().len();
+    if let Some(why) = advice.refused_alike() {
+        return format!("No winner for any use, {why}. Their figures stand side by side, with no ratio between them.");
+    }
     if clear.is_empty() {
         return "No use has a clear winner: intervals overlap or are missing, or the engines did not do the same work."
             .to_owned();
@@ -293,7 +298,11 @@ fn card(purpose: Use, advice: &Advice) -> Card {
                 Sureness::Ambiguous => "ambiguous",
                 Sureness::Unknown | Sureness::Alone | Sureness::Refused => "unknown",
             },
-            sentence: ranking.sentence(),
+            // The headline has said it for all of them.
+            sentence: match advice.refused_alike() {
+                Some(_) if sureness == Sureness::Refused => ranking.figures(),
+                _ => ranking.sentence(),
+            },
         }
     };
     Card {

@@ -5,11 +5,9 @@ use super::context::headings;
 use crate::{
     cell::protocol::Method,
     report::{
-        hardware,
-        markdown::without_options,
-        open,
+        hardware, open, provenance,
         rows::{Rows, more_rows, rows},
-        text::{MISSING, gib, number, one_line, seconds, shell},
+        text::{MISSING, number, one_line, seconds},
         turns,
     },
     results::{EngineRecord, PointRecord, RunInfo},
@@ -48,20 +46,7 @@ pub(super) fn clean(lines: &[String]) -> String {
 }
 
 pub(super) fn machine(info: &RunInfo) -> Vec<(String, String)> {
-    let host = &info.host;
-    let show = |value: &Option<String>| value.as_deref().map_or(MISSING.to_owned(), one_line);
-    let mut rows = vec![
-        ("run", one_line(&info.run_id)),
-        ("processor", show(&host.cpu_model)),
-        ("cores", host.cores.map_or(MISSING.to_owned(), |n| n.to_string())),
-        ("memory", host.memory_bytes.map_or(MISSING.to_owned(), gib)),
-        ("system", format!("{}, kernel {}", show(&host.os), show(&host.kernel))),
-        ("frequency governor", show(&host.governor)),
-        (
-            "load average at the start",
-            host.load_average.map_or(MISSING.to_owned(), |[one, five, fifteen]| format!("{one} · {five} · {fifteen}")),
-        ),
-    ];
+    let mut rows = provenance::machine(info);
     let hardware = &info.hardware;
     for gpu in &hardware.gpus {
         let driver = gpu.driver.as_deref().unwrap_or(MISSING);
@@ -72,7 +57,6 @@ pub(super) fn machine(info: &RunInfo) -> Vec<(String, String)> {
     }
     rows.extend(hardware.ceilings.iter().map(|ceilings| ("measured ceilings", hardware::ceilings_text(ceilings))));
     rows.extend(hardware.ceilings_null_reasons.iter().map(|reason| ("no ceilings", one_line(reason))));
-    rows.push(("tacho", format!("{} ({}), {}", info.tacho.version, info.tacho.git_commit, info.tacho.rustc)));
     rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -115,7 +99,7 @@ pub(super) fn tables(info: &RunInfo, records: &[PointRecord]) -> Vec<TableView> 
 
 pub(super) fn engine(label: &str, record: &EngineRecord) -> EngineView {
     let info = &record.info;
-    let (name, asked) = without_options(label, record);
+    let (name, asked) = provenance::without_options(label, record);
     let optional = |value: Option<String>| value.map_or(MISSING.to_owned(), |value| one_line(&value));
     let options = |options: &crate::engine::Options| {
         clean(&options.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>())
@@ -148,10 +132,5 @@ pub(super) fn engine(label: &str, record: &EngineRecord) -> EngineView {
 }
 
 pub(super) fn reproduce(info: &RunInfo) -> String {
-    let mut lines = Vec::new();
-    if info.tacho.git_commit != "unknown" {
-        lines.push(format!("git checkout {}", shell(info.tacho.git_commit.trim_end_matches("-dirty"))));
-    }
-    lines.push(info.command.iter().map(|argument| shell(argument)).collect::<Vec<_>>().join(" "));
-    clean(&lines)
+    clean(&provenance::commands(info))
 }

@@ -60,6 +60,15 @@
     }
   };
 
+  // The same shape hollow, and a cross through it: a point that is not to be believed.
+  const crossed = (index, x, y, parent) => {
+    const mark = shape(index, x, y, parent);
+    for (const [key, value] of Object.entries({ fill: "var(--paper)", stroke: colour(index), "stroke-width": 1.8 })) mark.setAttribute(key, value);
+    make("path", { class: "cross", d: `M${x - 7} ${y - 7}l14 14m0 -14l-14 14` }, parent);
+  };
+  const joined = (d) => !d[5] && d[6] === undefined;
+  const invalid = (s) => s.dots.length > 0 && s.dots.every((d) => d[6] !== undefined);
+
   let clips = 0;
   const tip = document.getElementById("tip");
   const hideTip = () => { tip.hidden = true; };
@@ -133,18 +142,19 @@
       for (const [s, index] of shown) {
         const stroke = { stroke: colour(index), fill: "none" };
         const path = (dots, y) => dots.map((d, i) => `${i ? "L" : "M"}${sx(d[0]).toFixed(1)} ${y(d).toFixed(1)}`).join("");
-        const line = s.dots.filter((d) => !d[5]);
+        const curve = s.mark === "line" && invalid(s), line = curve ? s.dots : s.dots.filter(joined);
         if (s.mark === "band") {
           const up = path(line, (d) => sy(d[3] ?? d[1])), down = path([...line].reverse(), (d) => sy(d[2] ?? d[1]));
           make("path", { d: `${up}${down.replace("M", "L")}Z`, fill: colour(index), opacity: 0.22 }, plot);
         }
-        if (["joined", "line", "band"].includes(s.mark)) make("path", { d: path(line, (d) => sy(d[1])), "stroke-width": s.mark === "band" ? 1.2 : 2, ...stroke }, plot);
+        if (["joined", "line", "band"].includes(s.mark)) make("path", { d: path(line, (d) => sy(d[1])), "stroke-width": s.mark === "band" ? 1.2 : 2, "stroke-dasharray": curve ? "2 5" : "none", ...stroke }, plot);
         if (s.mark === "limit") make("path", { d: path(line, (d) => sy(d[1])), "stroke-width": 2, "stroke-dasharray": "7 5", ...stroke }, plot);
         for (const d of s.dots) {
           const x = sx(d[0]);
           if (s.mark === "stacked") {
             const below = stack.get(d[0]) || 0, top = sy(below + d[1]);
-            make("rect", { x: x - width / 2, y: top, width, height: Math.max(0, sy(below) - top), fill: colour(index) }, plot);
+            make("rect", { x: x - width / 2, y: top, width, height: Math.max(0, sy(below) - top), fill: colour(index), opacity: d[6] === undefined ? 1 : 0.3 }, plot);
+            if (d[6] !== undefined) make("path", { class: "cross", d: `M${x - width / 2} ${top}L${x + width / 2} ${sy(below)}M${x + width / 2} ${top}L${x - width / 2} ${sy(below)}` }, plot);
             stack.set(d[0], below + d[1]);
             spots.push({ x, y: (top + sy(below)) / 2, s, index, d });
             continue;
@@ -155,8 +165,9 @@
               const [low, high] = [sy(d[2]), sy(d[3])];
               make("path", { d: `M${x} ${low}V${high}M${x - 5} ${low}h10M${x - 5} ${high}h10`, "stroke-width": 1.3, ...stroke }, plot);
             }
-            shape(index, x, y, plot);
-            if (d[5]) make("circle", { cx: x, cy: y, r: 2.5, fill: "var(--paper)" }, plot);
+            if (d[6] !== undefined) crossed(index, x, y, plot);
+            else shape(index, x, y, plot);
+            if (d[5] && d[6] === undefined) make("circle", { cx: x, cy: y, r: 2.5, fill: "var(--paper)" }, plot);
           }
           if (s.mark !== "limit" && x >= L - 1 && x <= W - R + 1) spots.push({ x, y, s, index, d });
         }
@@ -170,7 +181,7 @@
       const x = named ? chart.x.categories[d[0]] : `${chart.x.label}: ${show(d[0])}`;
       const interval = d[2] != null ? ` (${show(d[2])} … ${show(d[3])})` : "";
       const label = d[4] && !s.label.includes(d[4]) ? ` · ${d[4]}` : "";
-      return `${s.label}${label} — ${x}; ${chart.y.label}: ${show(d[1])}${interval}${d[5] ? "; not usable" : ""}`;
+      return `${s.label}${label} — ${x}; ${chart.y.label}: ${show(d[1])}${interval}${d[5] ? "; not usable" : ""}${d[6] === undefined ? "" : `; INVALID, not to be believed: ${chart.invalid[d[6]]}`}`;
     };
     const point = (index) => {
       const spot = spots[index];
@@ -270,11 +281,13 @@
       const sample = make("svg", { width: 26, height: 12, "aria-hidden": "true" });
       if (s.mark === "stacked") make("rect", { x: 5, y: 0, width: 14, height: 12, fill: colour(index) }, sample);
       else {
-        if (s.mark !== "dots") make("path", { d: "M0 6h26", stroke: colour(index), "stroke-width": 2, "stroke-dasharray": s.mark === "limit" ? "6 4" : "none" }, sample);
-        if (s.mark === "joined" || s.mark === "dots") shape(index, 13, 6, sample);
+        const marked = s.mark === "joined" || s.mark === "dots", none = invalid(s);
+        const dashes = s.mark === "limit" ? "6 4" : none ? "2 5" : "none";
+        if (s.mark !== "dots" && !(none && marked)) make("path", { d: "M0 6h26", stroke: colour(index), "stroke-width": 2, "stroke-dasharray": dashes }, sample);
+        if (marked) (none ? crossed : shape)(index, 13, 6, sample);
       }
       const name = document.createElement("span");
-      name.textContent = s.label;
+      name.textContent = invalid(s) ? `${s.label} (INVALID)` : s.label;
       button.append(sample, name);
       button.addEventListener("click", () => {
         if (hidden.has(index)) hidden.delete(index); else hidden.add(index);
@@ -301,7 +314,8 @@
       for (const s of chart.series) for (const d of s.dots) {
         const row = body.insertRow();
         const x = named ? chart.x.categories[d[0]] : show(d[0]);
-        for (const text of [s.label, x, show(d[1]), show(d[2]), show(d[3]), d[4] || ""]) row.insertCell().textContent = text;
+        const what = d[6] === undefined ? d[4] || "" : `${d[4] || ""} INVALID: ${chart.invalid[d[6]]}`.trim();
+        for (const text of [s.label, x, show(d[1]), show(d[2]), show(d[3]), what]) row.insertCell().textContent = text;
       }
       space.append(table);
     });

@@ -41,6 +41,23 @@ fn invalid_points_are_not_called_stand_ins() {
 }
 
 #[test]
+fn what_forbids_every_ratio_is_said_once() {
+    let mut records = testing::sweep();
+    records.retain(|record| record.point.engine.id != "sim");
+    let mut others = records.clone();
+    others.iter_mut().for_each(|record| record.point.engine.id = "vllm".to_owned());
+    records.extend(others);
+    let mut advice = advice::of(&records);
+    let why = "because the engines are not the same in kv_dtype (f16 and f32)";
+    advice.rankings.iter_mut().for_each(|ranking| ranking.refused = Some(why.to_owned()));
+    let dir = tempfile::tempdir().unwrap();
+    let charts = charts::of(dir.path(), &testing::info(), &records);
+    let page = page(&testing::info(), &records, &advice, &charts).unwrap();
+    assert_eq!(page.matches("not the same in kv_dtype").count(), 1, "{}", body(&page));
+    assert!(page.contains("No winner for any use") && page.contains("NOT COMPARABLE"));
+}
+
+#[test]
 fn hostile_text_stays_text() {
     let evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"`\u{202e}{{ page }}";
     let mut records = testing::sweep();

@@ -1,216 +1,17 @@
 //! Which engine for which use, why, and how sure that is: from real engines' finished points alone.
+mod ranking;
+
+pub(super) use ranking::{Entry, Estimate, Ranking, Sureness, Use};
+
 use super::{
     certificates,
     place::{Level, configuration, distinct, is_comparable, work},
-    text::{fine, number},
 };
 use crate::{
     cell::protocol::{Load, Method},
     fairness,
-    metrics::{MedianInterval, median, median_interval, stopping::CONFIDENCE},
     results::{PointRecord, RunInfo, TrialRecord},
 };
-
-/// What an engine may be wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
-    /// The most output tokens a second, each engine at its best load.
-    Throughput,
-    /// The shortest wait at the smallest load that all engines ran.
-    Latency,
-    /// The least energy, or else processor time, for a token, each engine at its best load.
-    Efficiency,
-    /// The most output tokens a second over all loads that all engines ran.
-    Mixed,
-}
-
-impl Use {
-    pub(super) const ALL: [Self; 4] = [Self::Throughput, Self::Latency, Self::Efficiency, Self::Mixed];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Throughput => "throughput",
-            Self::Latency => "latency",
-            Self::Efficiency => "efficiency",
-            Self::Mixed => "mixed",
-        }
-    }
-
-    /// For whom it is, in a few words.
-    pub(super) fn meaning(self) -> &'static str {
-        match self {
-            Self::Throughput => "most tokens a second, each at its best load",
-            Self::Latency => "shortest wait, at the smallest load that all ran",
-            Self::Efficiency => "least cost of a token, each at its best load",
-            Self::Mixed => "most tokens a second over all loads that all ran",
-        }
-    }
-}
-
-/// A figure and its 95 % interval.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Estimate {
-    pub(super) value: f64,
-    pub(super) interval: Option<(f64, f64)>,
-    /// Why there is no interval.
-    pub(super) null_reason: Option<String>,
-}
-
-impl Estimate {
-    fn of(values: &[f64]) -> Option<Self> {
-        let value = median(values).filter(|value| value.is_finite())?;
-        Some(match median_interval(values, CONFIDENCE) {
-            Ok(MedianInterval { low, high, .. }) => Self { value, interval: Some((low, high)), null_reason: None },
-            Err(error) => Self { value, interval: None, null_reason: Some(error.to_string()) },
-        })
-    }
-
-    fn overlaps(&self, other: &Self) -> bool {
-        match (self.interval, other.interval) {
-            (Some((low, high)), Some((other_low, other_high))) => low <= other_high && other_low <= high,
-            _ => true,
-        }
-    }
-}
-
-/// An engine's figure for a use.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) engine: String,
-    /// At which load.
-    pub(super) at: String,
-    pub(super) estimate: Estimate,
-}
-
-/// How sure the first place is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sureness {
-    /// Nobody's interval reaches the first one's.
-    Clear,
-    /// Intervals overlap: this run does not tell.
-    Ambiguous,
-    /// An interval is missing.
-    Unknown,
-    /// The engines did not do the same work: no ratio between them may be shown.
-    Refused,
-    /// Nothing to compare with.
-    Alone,
-}
-
-impl Sureness {
-    /// As it stands on a page.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Clear => "CLEAR",
-            Self::Ambiguous => "AMBIGUOUS",
-            Self::Unknown => "NOT KNOWN",
-            Self::Refused => "NOT COMPARABLE",
-            Self::Alone => "ONLY ONE",
-        }
-    }
-}
-
-/// The engines in order, for one use and one kind of work.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Ranking {
-    pub(super) purpose: Use,
-    pub(super) work: String,
-    pub(super) metric: &'static str,
-    pub(super) unit: &'static str,
-    /// Whether less is better.
-    pub(super) less: bool,
-    /// The best first.
-    pub(super) entries: Vec<Entry>,
-    /// What forbids ratios between these engines; None where nothing does.
-    pub(super) refused: Option<String>,
-}
-
-impl Ranking {
-    /// How many of the first entries may be the best: those whose interval reaches the first one's.
-    pub(super) fn candidates(&self) -> usize {
-        let Some(first) = self.entries.first() else { return 0 };
-        if self.refused.is_some() {
-            return self.entries.len();
-        }
-        self.entries.iter().filter(|entry| entry.estimate.overlaps(&first.estimate)).count()
-    }
-
-    pub(super) fn sureness(&self) -> Sureness {
-        match self.entries.as_slice() {
-            [] | [_] => Sureness::Alone,
-            _ if self.refused.is_some() => Sureness::Refused,
-            entries if entries.iter().any(|entry| entry.estimate.interval.is_none()) => Sureness::Unknown,
-            _ if self.candidates() > 1 => Sureness::Ambiguous,
-            _ => Sureness::Clear,
-        }
-    }
-
-    /// An entry's place: engines that cannot be told apart from a better one share its place.
-    pub(super) fn place(&self, index: usize) -> usize {
-        let Some(entry) = self.entries.get(index) else { return index + 1 };
-        1 + self.entries[..index].iter().filter(|better| !better.estimate.overlaps(&entry.estimate)).count()
-    }
-
-    /// By what factor the first is better than another: the ratio of medians, and the least and the most that both
-    /// intervals allow.
-    pub(super) fn lead(&self, other: &Entry) -> Option<(f64, Option<(f64, f64)>)> {
-        if self.refused.is_some() {
-            return None;
-        }
-        let first = &self.entries.first()?.estimate;
-        let (better, worse) = if self.less { (&other.estimate, first) } else { (first, &other.estimate) };
-        let ratio = better.value / worse.value;
-        let ends = better.interval.zip(worse.interval).filter(|(_, (low, _))| *low > 0.0);
-        let interval = ends.map(|((low, high), (other_low, other_high))| (low / other_high, high / other_low));
-        ratio.is_finite().then_some((ratio, interval))
-    }
-
-    /// What to use, why and how sure, in a sentence or two of plain text.
-    pub(super) fn sentence(&self) -> String {
-        let Some(first) = self.entries.first() else { return String::new() };
-        let figure = |entry: &Entry| {
-            let interval = match entry.estimate.interval {
-                Some((low, high)) => format!(" (95 % interval {} … {})", fine(low), fine(high)),
-                None => String::new(),
-            };
-            format!("{} {}{interval}, {}", fine(entry.estimate.value), self.unit, entry.at)
-        };
-        match self.sureness() {
-            Sureness::Alone => format!("Only {} was measured: {}.", first.engine, figure(first)),
-            Sureness::Clear => {
-                let lead = self.entries.get(1).and_then(|second| {
-                    let (ratio, interval) = self.lead(second)?;
-                    let (low, high) = interval?;
-                    let ratio = format!("{} times ({} … {})", number(ratio), number(low), number(high));
-                    Some(match self.less {
-                        true => format!(" {} needs {ratio} as much.", second.engine),
-                        false => format!(" That is {ratio} {}.", second.engine),
-                    })
-                });
-                format!("{}.{}", figure(first), lead.unwrap_or_default())
-            }
-            Sureness::Ambiguous => {
-                let all: Vec<String> = self
-                    .entries
-                    .iter()
-                    .take(self.candidates())
-                    .map(|e| format!("{}: {}", e.engine, figure(e)))
-                    .collect();
-                format!("Their intervals overlap, so this run does not tell which is better. {}.", all.join("; "))
-            }
-            Sureness::Refused => {
-                let all: Vec<String> = self.entries.iter().map(|e| format!("{}: {}", e.engine, figure(e))).collect();
-                let why = self.refused.as_deref().unwrap_or_default();
-                format!("{}. No winner and no ratio, {why}.", all.join("; "))
-            }
-            Sureness::Unknown => {
-                let why = self.entries.iter().find_map(|entry| entry.estimate.null_reason.clone()).unwrap_or_default();
-                let all: Vec<String> = self.entries.iter().map(|e| format!("{}: {}", e.engine, figure(e))).collect();
-                format!("No verdict without intervals ({why}). By the medians alone: {}.", all.join("; "))
-            }
-        }
-    }
-}
 
 /// All rankings, by use and then by work; and why a use has none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -219,6 +20,15 @@ pub(super) struct Advice {
     pub(super) missing: Vec<(&'static str, String)>,
     /// Points of real engines that were measured and are in no ranking, because they are invalid.
     pub(super) invalid: usize,
+}
+
+impl Advice {
+    /// Why no two engines may be held against each other, where that is the same for all uses and kinds of work.
+    pub(super) fn refused_alike(&self) -> Option<&str> {
+        let compared = || self.rankings.iter().filter(|ranking| ranking.sureness() != Sureness::Alone);
+        let first = compared().next()?.refused.as_deref()?;
+        compared().all(|ranking| ranking.refused.as_deref() == Some(first)).then_some(first)
+    }
 }
 
 /// What may be said of a run: of points that are believed, and without a winner where engines did not do the same work.
