@@ -12,6 +12,7 @@ pub mod parent;
 pub mod protocol;
 mod recorder;
 mod serve;
+pub mod text;
 
 pub use serve::{serve, serve_clocked};
 

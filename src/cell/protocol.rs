@@ -20,7 +20,7 @@ use crate::{
 compile_error!("table frames are written as they lie in memory, which the protocol defines as little endian");
 
 /// Raised when a message or a table changes.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 /// Stands for "none" in a table's `u64` columns.
 pub const NONE: u64 = u64::MAX;
 /// The longest payload accepted, in bytes.
@@ -48,6 +48,8 @@ pub enum Command {
         /// What to score.
         sequences: Vec<Forced>,
     },
+    /// Time one generate call with text on either side. Answered by [`Reply::Texted`].
+    Text(Box<super::text::TextSpec>),
     /// End the engine and the process. Answered by [`Reply::Bye`].
     Shutdown,
 }
@@ -85,6 +87,8 @@ pub enum Reply {
     Generated(Vec<Vec<u32>>),
     /// A row a sequence, an entry a position of its continuation.
     Scored(Vec<Vec<Scored>>),
+    /// A generate call with text is over.
+    Texted(super::text::TextDone),
     /// The command failed. The cell can be asked for more unless the engine is broken.
     Failed(EngineError),
     /// The engine ended cleanly.
