@@ -25,6 +25,10 @@ pub mod fairness;
 pub mod gguf;
 pub mod measure;
 #[cfg(feature = "harness")]
+pub mod http;
+#[cfg(feature = "harness")]
+pub mod ledger;
+#[cfg(feature = "harness")]
 pub mod metrics;
 #[cfg(feature = "harness")]
 pub mod model;
