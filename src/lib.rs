@@ -23,11 +23,11 @@ pub mod environment;
 #[cfg(feature = "harness")]
 pub mod fairness;
 pub mod gguf;
-pub mod measure;
 #[cfg(feature = "harness")]
 pub mod http;
 #[cfg(feature = "harness")]
 pub mod ledger;
+pub mod measure;
 #[cfg(feature = "harness")]
 pub mod metrics;
 #[cfg(feature = "harness")]

@@ -23,7 +23,8 @@ fn double() -> PathBuf {
 
 /// Whether the double can run; says so where it cannot.
 fn can_run() -> bool {
-    let here = Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    let here =
+        Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     if !here {
         eprintln!("skipped: the double of a server needs python3, which is not on PATH");
     }
@@ -64,7 +65,20 @@ impl Drop for Running {
 fn ledger(folder: &Path, args: &[&str]) -> Command {
     let mut command = program::tacho();
     command.args(["ledger", "--engine", "sim", "--engine-option", "sim.step_base_us=100"]);
-    command.args(["--batch", "3", "--input", "8", "--output", "6", "--launches", "1", "--blocks", "6", "--max-warmup", "3"]);
+    command.args([
+        "--batch",
+        "3",
+        "--input",
+        "8",
+        "--output",
+        "6",
+        "--launches",
+        "1",
+        "--blocks",
+        "6",
+        "--max-warmup",
+        "3",
+    ]);
     command.args(["--trial-deadline", "20s", "--out"]).arg(folder).args(args);
     command.env("TACHO_CACHE_DIR", folder.join("../cache"));
     command
@@ -154,7 +168,8 @@ fn a_server_that_runs_already_takes_the_row_and_lives_on() {
 }
 
 fn ledger_text(out: &Path, url: &str) {
-    let output = ledger(out, &["--rungs", "generate,http", "--endpoint", url, "--http-prompt", "text"]).output().unwrap();
+    let output =
+        ledger(out, &["--rungs", "generate,http", "--endpoint", url, "--http-prompt", "text"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     match http(&read(out).engines[0].points[0]).0 {
         RungState::NotOffered { reason } => assert!(reason.contains("no tokenizer"), "{reason}"),
@@ -276,7 +291,8 @@ fn a_tacho_that_is_killed_takes_its_server_with_it() {
 fn holders(folder: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let holds = |pid: &u32| fs::read_link(format!("/proc/{pid}/fd/2")).is_ok_and(|at| at.to_string_lossy().contains(folder));
+    let holds =
+        |pid: &u32| fs::read_link(format!("/proc/{pid}/fd/2")).is_ok_and(|at| at.to_string_lossy().contains(folder));
     pids.filter(holds).map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default()).collect()
 }
 

@@ -55,8 +55,7 @@ pub fn run_text(engine: &mut dyn Engine, spec: &TextSpec) -> Result<TextDone, En
     let end_ns = monotonic_ns();
     let (answer, characters) = answered?;
     let vocab_size = engine.info().model.vocab_size;
-    let mut done =
-        TextDone { start_ns, end_ns, input_tokens: 0, output_tokens: 0, output_digest: 0, characters };
+    let mut done = TextDone { start_ns, end_ns, input_tokens: 0, output_tokens: 0, output_digest: 0, characters };
     check(&batch, &answer, vocab_size, &mut done)?;
     if spec.detokenise && characters == 0 {
         let message = format!("{} output tokens were to be decoded, and no character came out", done.output_tokens);
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::{
-            Engine, EngineInfo, EventBuf, LoadConfig, Options, Request, RequestId, Sampling, Stats, IdRange, sim::Sim,
+            Engine, EngineInfo, EventBuf, IdRange, LoadConfig, Options, Request, RequestId, Sampling, Stats, sim::Sim,
         },
         workload::LengthDist,
     };

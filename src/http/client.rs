@@ -28,7 +28,10 @@ impl Endpoint {
     /// [`HttpError::Url`] for anything else.
     pub fn parse(url: &str) -> Result<Self, HttpError> {
         let refused = |why: &str| {
-            HttpError::Url(format!("'{}' is no server's URL: {why}; expected http://HOST:PORT", crate::secrets::redact(url)))
+            HttpError::Url(format!(
+                "'{}' is no server's URL: {why}; expected http://HOST:PORT",
+                crate::secrets::redact(url)
+            ))
         };
         let uri: Uri = url.trim().parse().map_err(|error| refused(&format!("{error}")))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
@@ -158,7 +161,8 @@ impl Client {
     /// Sends a body and reads its stream to the end.
     pub(super) fn complete(&self, body: &[u8]) -> Result<Raw, HttpError> {
         let url = self.completions();
-        let ask = self.agent.post(&url).header("Content-Type", "application/json").header("Accept", "text/event-stream");
+        let ask =
+            self.agent.post(&url).header("Content-Type", "application/json").header("Accept", "text/event-stream");
         let mut answer = ask.send(body).map_err(|error| self.failed(&url, &error, 0, self.within))?;
         let status = answer.status().as_u16();
         let mut reader = answer.body_mut().as_reader();
@@ -226,7 +230,12 @@ mod tests {
 
     #[test]
     fn urls_of_servers_are_told_from_others() {
-        for url in ["http://localhost:8000", "http://localhost:8000/", "http://localhost:8000/v1", "http://localhost:8000/v1/completions"] {
+        for url in [
+            "http://localhost:8000",
+            "http://localhost:8000/",
+            "http://localhost:8000/v1",
+            "http://localhost:8000/v1/completions",
+        ] {
             assert_eq!(Endpoint::parse(url).unwrap().as_str(), "http://localhost:8000", "{url}");
         }
         assert_eq!(Endpoint::parse("https://a.b/llm/v1/").unwrap().as_str(), "https://a.b/llm");

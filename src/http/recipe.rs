@@ -103,7 +103,9 @@ impl Recipe<'_> {
     /// Variables of the server's environment.
     pub fn env(&self) -> BTreeMap<String, String> {
         let mut env = self.entry.env.clone();
-        env.extend(self.options().filter(|(name, _)| is_variable(name)).map(|(name, value)| (name.clone(), plain(value))));
+        env.extend(
+            self.options().filter(|(name, _)| is_variable(name)).map(|(name, value)| (name.clone(), plain(value))),
+        );
         env
     }
 
@@ -134,7 +136,8 @@ impl Recipe<'_> {
     fn fill(&self, text: &str, port: u16) -> Result<String, String> {
         let mut text = text.to_owned();
         let path = |path: Option<&Path>, what: &str| {
-            path.map(|path| path.to_string_lossy().into_owned()).ok_or_else(|| format!("the server needs {what}, and there is none"))
+            path.map(|path| path.to_string_lossy().into_owned())
+                .ok_or_else(|| format!("the server needs {what}, and there is none"))
         };
         if text.contains("{model}") {
             text = text.replace("{model}", &path(self.load.model.as_deref(), "a model")?);
@@ -192,17 +195,25 @@ mod tests {
         let said = json!({ "boundary": "in-core", "dtype": "float32", "enforce_eager": true, "async_x": false, "none": null,
                            "kv_bytes": 5, "VLLM_X": 1 });
         let options: Options = serde_json::from_value(said).unwrap();
-        let sim = LoadConfig { engine: "sim".to_owned(), model: None, max_seqs: 4, max_model_len: 64, seed: 1, options: Options::new() };
+        let sim = LoadConfig {
+            engine: "sim".to_owned(),
+            model: None,
+            max_seqs: 4,
+            max_model_len: 64,
+            seed: 1,
+            options: Options::new(),
+        };
         let mut info = Sim::load(&sim).unwrap().info().clone();
         let load = LoadConfig { options, ..sim };
         info.effective.insert("kv_bytes".to_owned(), json!(7));
         let recipe = Recipe { entry: &entry, program: None, python: None, load: &load, info: Some(&info) };
         let command = recipe.command(81).unwrap();
         let words: Vec<&str> = command[1..].iter().map(|word| word.to_str().unwrap()).collect();
-        let expected = ["--port", "81", "-n", "4", "--kv", "7", "--no-async-x", "--dtype", "float32", "--enforce-eager"];
+        let expected =
+            ["--port", "81", "-n", "4", "--kv", "7", "--no-async-x", "--dtype", "float32", "--enforce-eager"];
         assert_eq!(words, expected);
         assert_eq!(recipe.env(), BTreeMap::from([("VLLM_X".to_owned(), "1".to_owned())]));
-        let set = ServerEntry { options: OptionFlags::Set, program: Vec::new(), ..entry };
+        let set = ServerEntry { options: OptionFlags::Set, program: Vec::new(), ..entry.clone() };
         let recipe = Recipe { entry: &set, ..recipe };
         assert!(recipe.command(81).unwrap_err().contains("--server PROGRAM"));
         let recipe = Recipe { program: Some(Path::new("/x/server")), ..recipe };
@@ -212,7 +223,8 @@ mod tests {
     #[test]
     fn every_engine_with_a_server_says_where_it_listens() {
         let registry = Registry::embedded().unwrap();
-        let servers: Vec<_> = registry.engines().iter().filter_map(|entry| Some((&entry.id, entry.server.as_ref()?))).collect();
+        let servers: Vec<_> =
+            registry.engines().iter().filter_map(|entry| Some((&entry.id, entry.server.as_ref()?))).collect();
         assert!(servers.iter().any(|(id, _)| *id == "vllm"));
         for (id, server) in servers {
             assert!(server.arguments.iter().any(|argument| argument.contains("{port}")), "{id}");

@@ -74,7 +74,9 @@ impl Server {
         for name in FOREIGN {
             guarded.env_remove(name);
         }
-        for (name, value) in [("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"), ("DO_NOT_TRACK", "1"), ("PYTHONNOUSERSITE", "1")] {
+        for (name, value) in
+            [("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"), ("DO_NOT_TRACK", "1"), ("PYTHONNOUSERSITE", "1")]
+        {
             if std::env::var_os(name).is_none() {
                 guarded.env(name, value);
             }

@@ -118,7 +118,10 @@ mod tests {
     fn what_is_not_as_asked_is_told_with_both_numbers() {
         let error = |events: &[&str]| said(events).unwrap_err().to_string();
         let usage = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#;
-        assert!(error(&[ONE, LAST, usage, "[DONE]"]).contains("request 2: 8 prompt tokens were asked for, the server counts 9 (by usage)"));
+        assert!(
+            error(&[ONE, LAST, usage, "[DONE]"])
+                .contains("request 2: 8 prompt tokens were asked for, the server counts 9 (by usage)")
+        );
         assert!(error(&[LAST, "[DONE]"]).contains("2 output tokens were asked for, the server counts 1 (by events"));
         assert!(error(&[ONE, LAST]).contains("ended after 2 events without `[DONE]`"));
         assert!(error(&[ONE, ONE, "[DONE]"]).contains("expected the finish reason length, found none"));

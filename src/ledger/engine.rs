@@ -90,7 +90,8 @@ pub(super) fn measure(
     if let (Err(why), Some(_)) = (&words, &ask.tokenizer) {
         return Err(format!("--tokenizer: {why}"));
     }
-    let server_prompt = entry.server.as_ref().filter(|_| ask.endpoint.is_none()).map_or(PromptKind::Ids, |server| server.prompt);
+    let server_prompt =
+        entry.server.as_ref().filter(|_| ask.endpoint.is_none()).map_or(PromptKind::Ids, |server| server.prompt);
     let points = cell.points.iter().filter_map(|number| plan.points.get(*number as usize)).cloned();
     let mut measured = Measured {
         plan,
@@ -187,9 +188,15 @@ impl Measured<'_> {
     /// Looks for the server's program, which needs no loaded engine.
     fn server_command_is_there(&self) -> Result<(), String> {
         let Some(server) = &self.entry.server else { return Ok(()) };
-        Recipe { entry: server, program: self.ask.server.as_deref(), python: self.python().as_deref(), load: &self.load, info: None }
-            .command(0)
-            .map(drop)
+        Recipe {
+            entry: server,
+            program: self.ask.server.as_deref(),
+            python: self.python().as_deref(),
+            load: &self.load,
+            info: None,
+        }
+        .command(0)
+        .map(drop)
     }
 
     /// The environment's `python`.
@@ -251,7 +258,13 @@ impl Measured<'_> {
                 if !wanted || self.interrupted() {
                     continue;
                 }
-                note(&format!("{}: starting {} (launch {} of {})", self.ledger.label, process.name(), launch + 1, self.ask.launches));
+                note(&format!(
+                    "{}: starting {} (launch {} of {})",
+                    self.ledger.label,
+                    process.name(),
+                    launch + 1,
+                    self.ask.launches
+                ));
                 match self.sit(process) {
                     Ok(mut seat) => {
                         seat.park();
@@ -300,10 +313,13 @@ impl Measured<'_> {
         if self.entry.boundary.len() > 1 {
             load.options.insert("boundary".to_owned(), boundary.as_str().into());
         }
-        let with_text = [Rung::TextIn, Rung::TextOut, Rung::ChildOut].map(|rung| (0..self.work.len()).any(|point| self.rungs(point, process).contains(&rung)));
+        let with_text = [Rung::TextIn, Rung::TextOut, Rung::ChildOut]
+            .map(|rung| (0..self.work.len()).any(|point| self.rungs(point, process).contains(&rung)));
         if let Some(text) = self.entry.text.as_ref().filter(|_| with_text.contains(&true)) {
             let named = &self.load.options;
-            load.options.extend(text.options.iter().filter(|(name, _)| !named.contains_key(*name)).map(|(n, v)| (n.clone(), v.clone())));
+            load.options.extend(
+                text.options.iter().filter(|(name, _)| !named.contains_key(*name)).map(|(n, v)| (n.clone(), v.clone())),
+            );
         }
         let mut cell = Cell::start(&program, &log).map_err(|error| error.to_string())?;
         let loaded = cell.load(&load, self.plan.load_within);
@@ -316,7 +332,11 @@ impl Measured<'_> {
             return Err("its clock is simulated: a ledger compares real times (sim.time=real)".to_owned());
         }
         if info.boundary != boundary {
-            return Err(format!("expected the {} boundary, the engine says {}", boundary.as_str(), info.boundary.as_str()));
+            return Err(format!(
+                "expected the {} boundary, the engine says {}",
+                boundary.as_str(),
+                info.boundary.as_str()
+            ));
         }
         self.on_gpu |= info.gpu_in_process.is_some();
         if self.ordinary.is_empty() {
@@ -325,7 +345,9 @@ impl Measured<'_> {
         if !info.capabilities.continuous_batching {
             let reason = "this engine's door takes whole batches: it has no step loop".to_owned();
             for point in 0..self.work.len() {
-                if let Some(record) = self.record(point, Rung::Steps).filter(|record| matches!(record.state, RungState::Measured)) {
+                if let Some(record) =
+                    self.record(point, Rung::Steps).filter(|record| matches!(record.state, RungState::Measured))
+                {
                     record.state = RungState::NotOffered { reason: reason.clone() };
                 }
             }
@@ -374,11 +396,18 @@ impl Measured<'_> {
             [Process::ChildCore, Process::InCore].iter().find_map(|process| self.ledger.cells.get(process.name()));
         let info = info.ok_or("no cell of this engine could be loaded, by whose settings it would be started")?;
         let python = self.python();
-        let recipe = Recipe { entry, program: self.ask.server.as_deref(), python: python.as_deref(), load: &self.load, info: Some(info) };
+        let recipe = Recipe {
+            entry,
+            program: self.ask.server.as_deref(),
+            python: python.as_deref(),
+            load: &self.load,
+            info: Some(info),
+        };
         let log = self.ask.folder.join("logs").join(format!("{}-server.log", self.load.engine));
         let command = |port| recipe.command(port);
-        let server = Server::start(&self.ask.tacho, &command, &recipe.env(), &entry.health, &log, self.plan.load_within)
-            .map_err(|error| error.to_string())?;
+        let server =
+            Server::start(&self.ask.tacho, &command, &recipe.env(), &entry.health, &log, self.plan.load_within)
+                .map_err(|error| error.to_string())?;
         let shown = recipe.command(0)?;
         Ok((server, secrets::redact_command(shown.iter().map(|word| word.to_string_lossy().into_owned()))))
     }

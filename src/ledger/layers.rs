@@ -1,6 +1,6 @@
 //! Paired differences between rungs.
-use super::record::{Cost, Layer, PointLedger, RungRecord, RungState, SameOutputs, TurnRecord};
 use super::Rung;
+use super::record::{Cost, Layer, PointLedger, RungRecord, RungState, SameOutputs, TurnRecord};
 use crate::stats::{
     RESAMPLES,
     paired::{Judge, estimate},
@@ -77,7 +77,8 @@ fn blocks(from: &RungRecord, to: &RungRecord) -> Blocks {
     let launches = from.turns.iter().map(|turn| turn.launch + 1).max().unwrap_or(0);
     for launch in 0..launches {
         let (mut seconds, mut logs) = (Vec::new(), Vec::new());
-        let count = from.turns.iter().filter(|turn| turn.launch == launch).map(|turn| turn.block + 1).max().unwrap_or(0);
+        let count =
+            from.turns.iter().filter(|turn| turn.launch == launch).map(|turn| turn.block + 1).max().unwrap_or(0);
         for block in 0..count {
             let of = |record: &RungRecord| -> Vec<TurnRecord> {
                 record.turns.iter().filter(|turn| (turn.launch, turn.block) == (launch, block)).cloned().collect()
@@ -202,7 +203,11 @@ mod tests {
 
     #[test]
     fn processes_with_launches_of_their_own_are_judged_by_launches() {
-        let point = point(vec![rung(Rung::Steps, 10.0, false), rung(Rung::Generate, 10.5, false), rung(Rung::Http, 14.5, false)]);
+        let point = point(vec![
+            rung(Rung::Steps, 10.0, false),
+            rung(Rung::Generate, 10.5, false),
+            rung(Rung::Http, 14.5, false),
+        ]);
         assert_eq!(point.layers[0].unit, Some(Unit::Block));
         assert_eq!(point.layers[1].unit, Some(Unit::Launch));
     }

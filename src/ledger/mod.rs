@@ -66,13 +66,22 @@ pub fn check(plan: &Plan, rungs: &[Rung]) -> Result<(), String> {
     for point in &plan.points {
         let label = point.label();
         if !matches!(point.load, Load::Offline { .. }) {
-            return Err(format!("{label}: a ledger hands over whole batches (--batch); other loads have no equal at every boundary"));
+            return Err(format!(
+                "{label}: a ledger hands over whole batches (--batch); other loads have no equal at every boundary"
+            ));
         }
-        if point.workload.data.is_some() || fixed(point.workload.input).is_none() || fixed(point.workload.output).is_none() {
-            return Err(format!("{label}: a ledger needs exact lengths (--input 128 --output 64), neither a dataset nor a range that is drawn"));
+        if point.workload.data.is_some()
+            || fixed(point.workload.input).is_none()
+            || fixed(point.workload.output).is_none()
+        {
+            return Err(format!(
+                "{label}: a ledger needs exact lengths (--input 128 --output 64), neither a dataset nor a range that is drawn"
+            ));
         }
         if !point.workload.sampling.is_greedy() {
-            return Err(format!("{label}: a ledger decodes greedily, so that all boundaries give the same tokens: leave --temperature at 0"));
+            return Err(format!(
+                "{label}: a ledger decodes greedily, so that all boundaries give the same tokens: leave --temperature at 0"
+            ));
         }
     }
     if !rungs.iter().any(|rung| *rung != Rung::Http) {

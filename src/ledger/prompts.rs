@@ -42,7 +42,11 @@ impl Words {
     ///
     /// # Errors
     /// A sentence saying why there is none.
-    pub fn find(model: Option<&Path>, named: Option<&Path>, llama: &dyn Fn() -> Result<CellProgram, String>) -> Result<Self, String> {
+    pub fn find(
+        model: Option<&Path>,
+        named: Option<&Path>,
+        llama: &dyn Fn() -> Result<CellProgram, String>,
+    ) -> Result<Self, String> {
         let beside = |model: &Path| {
             let folder = if model.is_dir() { model } else { model.parent().unwrap_or(Path::new(".")) };
             Some(folder.join("tokenizer.json")).filter(|file| file.is_file())
@@ -59,8 +63,9 @@ impl Words {
             }
             (None, Some(model)) if model.extension().is_some_and(|kind| kind == "gguf") => {
                 let file = Exporter::open(&llama()?, model).map_err(|error| error.to_string())?;
-                let files = tokenizer_from_gguf(&file.metadata)
-                    .map_err(|why| format!("no tokenizer.json lies beside the model, and none can be made of it: {why}"))?;
+                let files = tokenizer_from_gguf(&file.metadata).map_err(|why| {
+                    format!("no tokenizer.json lies beside the model, and none can be made of it: {why}")
+                })?;
                 Self::new(files.tokenizer.to_string().as_bytes(), format!("{} (its own vocabulary)", model.display()))
             }
             (None, Some(model)) => Err(format!("{} has no tokenizer.json; name one with --tokenizer", model.display())),
@@ -76,7 +81,8 @@ impl Words {
         let before = tokenizer.encode("", true).map_err(failed)?.get_ids().to_vec();
         let added = tokenizer.get_added_tokens_decoder();
         let mut ids: Vec<u32> = Vec::new();
-        let mut vocabulary: Vec<u32> = tokenizer.get_vocab(false).into_values().filter(|id| !added.contains_key(id)).collect();
+        let mut vocabulary: Vec<u32> =
+            tokenizer.get_vocab(false).into_values().filter(|id| !added.contains_key(id)).collect();
         vocabulary.sort_unstable();
         for id in vocabulary {
             // Twice, because some decoders take the space of the first word away.
@@ -103,7 +109,10 @@ impl Words {
             let text = self.tokenizer.decode(&drawn, true).map_err(|error| error.to_string())?;
             let encoded = self.tokenizer.encode(text.as_str(), true).map_err(|error| error.to_string())?;
             let ids = encoded.get_ids();
-            if ids.len() == length as usize && ids[..self.before.len()] == self.before && ids[self.before.len()..] == drawn {
+            if ids.len() == length as usize
+                && ids[..self.before.len()] == self.before
+                && ids[self.before.len()..] == drawn
+            {
                 return Ok((ids.to_vec(), text));
             }
         }

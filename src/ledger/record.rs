@@ -61,6 +61,9 @@ pub struct EngineLedger {
 pub struct ServerRecord {
     /// Its command line; None for one that was running already.
     pub command: Option<Vec<String>>,
+    /// Variables that it was given beside ours.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
     /// Its address, of one that was running already.
     pub endpoint: Option<String>,
     /// By which name it knows the model.
@@ -196,7 +199,11 @@ pub struct Cost {
 
 impl Cost {
     pub(super) fn times(self, factor: f64) -> Self {
-        Self { mean: self.mean * factor, low: self.low.map(|low| low * factor), high: self.high.map(|high| high * factor) }
+        Self {
+            mean: self.mean * factor,
+            low: self.low.map(|low| low * factor),
+            high: self.high.map(|high| high * factor),
+        }
     }
 }
 

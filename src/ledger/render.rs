@@ -2,11 +2,7 @@
 use std::fmt::Write;
 
 use super::record::{Cost, EngineLedger, Layer, Ledger, PointLedger, RungRecord, RungState};
-use crate::{
-    metrics::median,
-    report::escape,
-    stats::paired::Unit,
-};
+use crate::{metrics::median, report::escape, stats::paired::Unit};
 
 /// The ledger for people: `ledger.md`, and what `tacho ledger` prints.
 pub fn markdown(ledger: &Ledger) -> String {
@@ -38,8 +34,15 @@ pub fn markdown(ledger: &Ledger) -> String {
 fn section(text: &mut String, engine: &EngineLedger) {
     let _ = writeln!(text, "## {}\n", escape(&engine.label));
     for (process, info) in &engine.cells {
-        let double = info.double.as_ref().map(|double| format!(" **SIMULATED: {}**", escape(double))).unwrap_or_default();
-        let _ = writeln!(text, "- {process}: {} {}, {}{double}", escape(&info.engine), escape(&info.version), escape(&info.device));
+        let double =
+            info.double.as_ref().map(|double| format!(" **SIMULATED: {}**", escape(double))).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "- {process}: {} {}, {}{double}",
+            escape(&info.engine),
+            escape(&info.version),
+            escape(&info.device)
+        );
     }
     if let Some(server) = &engine.server {
         let which = match (&server.command, &server.endpoint) {
@@ -81,7 +84,10 @@ fn point_section(text: &mut String, point: &PointLedger) {
     }
     text.push('\n');
     layers(text, "What each layer costs", &point.layers);
-    layers(text, "Each rung against the innermost", &point.totals);
+    // A total that is a layer already says nothing new.
+    let layered = |total: &&Layer| !point.layers.iter().any(|layer| (layer.from, layer.to) == (total.from, total.to));
+    let totals: Vec<Layer> = point.totals.iter().filter(layered).cloned().collect();
+    layers(text, "Against the innermost rung", &totals);
     if let Some(same) = point.same_outputs {
         let _ = writeln!(text, "Rungs that show ids gave the same ones in {} of {} turns.\n", same.same, same.of);
     }
@@ -158,7 +164,7 @@ fn seconds(record: &RungRecord) -> Option<f64> {
 /// When a row cannot be encoded.
 pub fn ledger_csv(ledger: &Ledger) -> Result<Vec<u8>, String> {
     let mut out = csv::Writer::from_writer(Vec::new());
-    let ends = |name: &str| [format!("{name}"), format!("{name}_low"), format!("{name}_high")];
+    let ends = |name: &str| [name.to_owned(), format!("{name}_low"), format!("{name}_high")];
     let mut header: Vec<String> =
         ["engine", "label", "batch", "input_tokens", "output_tokens", "kind", "from", "to"].map(str::to_owned).into();
     header.extend(["batch_ms", "request_ms", "output_token_us", "ratio"].iter().flat_map(|name| ends(name)));
@@ -167,12 +173,17 @@ pub fn ledger_csv(ledger: &Ledger) -> Result<Vec<u8>, String> {
     for engine in &ledger.engines {
         for point in &engine.points {
             let kinds = [("layer", &point.layers), ("total", &point.totals)];
-            for (kind, layer) in kinds.into_iter().flat_map(|(kind, layers)| layers.iter().map(move |layer| (kind, layer))) {
+            for (kind, layer) in
+                kinds.into_iter().flat_map(|(kind, layers)| layers.iter().map(move |layer| (kind, layer)))
+            {
                 let mut row: Vec<String> = vec![engine.engine.clone(), engine.label.clone()];
                 row.extend([point.batch, point.input_tokens, point.output_tokens].map(|count| count.to_string()));
                 row.extend([kind, layer.from.as_str(), layer.to.as_str()].map(str::to_owned));
                 for cost in [layer.batch_ms, layer.request_ms, layer.output_token_us, layer.ratio] {
-                    row.extend([cost.map(|cost| cost.mean), cost.and_then(|cost| cost.low), cost.and_then(|cost| cost.high)].map(number));
+                    row.extend(
+                        [cost.map(|cost| cost.mean), cost.and_then(|cost| cost.low), cost.and_then(|cost| cost.high)]
+                            .map(number),
+                    );
                 }
                 let unit = match layer.unit {
                     Some(Unit::Block) => "block",
@@ -195,8 +206,24 @@ pub fn ledger_csv(ledger: &Ledger) -> Result<Vec<u8>, String> {
 pub fn turns_csv(ledger: &Ledger) -> Result<Vec<u8>, String> {
     let mut out = csv::Writer::from_writer(Vec::new());
     let header = [
-        "engine", "label", "batch", "input_tokens", "output_tokens", "rung", "state", "reason", "launch", "block", "turn",
-        "resident", "seconds", "counted_input_tokens", "counted_output_tokens", "output_digest", "characters", "first_event_ms",
+        "engine",
+        "label",
+        "batch",
+        "input_tokens",
+        "output_tokens",
+        "rung",
+        "state",
+        "reason",
+        "launch",
+        "block",
+        "turn",
+        "resident",
+        "seconds",
+        "counted_input_tokens",
+        "counted_output_tokens",
+        "output_digest",
+        "characters",
+        "first_event_ms",
     ];
     write(&mut out, &header.map(str::to_owned))?;
     for engine in &ledger.engines {

@@ -76,7 +76,8 @@ impl ServerSeat {
             };
             Ok((body(&self.model, prompt, work.output_tokens), ids.len() as u64, u64::from(work.output_tokens)))
         };
-        let bodies: Result<Vec<_>, String> = work.ids.iter().enumerate().map(|(index, ids)| request(index, ids)).collect();
+        let bodies: Result<Vec<_>, String> =
+            work.ids.iter().enumerate().map(|(index, ids)| request(index, ids)).collect();
         let bodies = bodies.map_err(|reason| Stop { reason, gone: false })?;
         let batch = run_batch(&client, &bodies).map_err(|error| self.stopped(error))?;
         let inputs: Option<Vec<u64>> = batch.counted.iter().map(|counted| counted.input_tokens).collect();
@@ -129,7 +130,8 @@ impl Seat {
             }
             Self::Cell(cell) => cell_turn(cell, rung, work, kind).map_err(|error| match error {
                 CellError::Died(death) => {
-                    let last = death.last_lines.last().map(|line| format!(" (its last line: {line})")).unwrap_or_default();
+                    let last =
+                        death.last_lines.last().map(|line| format!(" (its last line: {line})")).unwrap_or_default();
                     Stop { reason: format!("the cell died: {}{last}", death.reason), gone: true }
                 }
                 error => Stop { reason: error.to_string(), gone: false },

@@ -38,7 +38,12 @@ impl Measured<'_> {
                 let point = &self.ledger.points[point];
                 (point.batch, point.input_tokens, point.output_tokens)
             };
-            note(&format!("{}: batch {batch}, {input} in, {output} out (launch {} of {})", self.ledger.label, launch + 1, self.ask.launches));
+            note(&format!(
+                "{}: batch {batch}, {input} in, {output} out (launch {} of {})",
+                self.ledger.label,
+                launch + 1,
+                self.ask.launches
+            ));
             for rung in self.there(point, seats) {
                 self.warm_up(point, rung, launch, seats);
             }
@@ -109,7 +114,14 @@ impl Measured<'_> {
     }
 
     /// None when it failed, which is noted.
-    fn take(&mut self, point: usize, rung: Rung, kind: TrialKind, number: u32, seats: &mut Seats) -> Option<TurnRecord> {
+    fn take(
+        &mut self,
+        point: usize,
+        rung: Rung,
+        kind: TrialKind,
+        number: u32,
+        seats: &mut Seats,
+    ) -> Option<TurnRecord> {
         let process = Process::of(rung);
         let work = self.work(point, kind, number);
         let seat = seats.get_mut(&process)?;
@@ -148,7 +160,8 @@ impl Measured<'_> {
         let ids: Vec<Vec<u32>> = (0..workload.len())
             .map(|index| workload.request(index, &mut prompt).prompt.iter().map(|id| id.0).collect())
             .collect();
-        let texts = drawn.pool.as_ref().map(|pool| ids.iter().map(|ids| pool.text(ids).cloned()).collect::<Option<Vec<_>>>());
+        let texts =
+            drawn.pool.as_ref().map(|pool| ids.iter().map(|ids| pool.text(ids).cloned()).collect::<Option<Vec<_>>>());
         let texts = texts.map(|texts| texts.ok_or("a prompt of the pool has no text")).transpose()?;
         let within = self.plan.trial_within;
         let output_tokens = ledger.output_tokens;

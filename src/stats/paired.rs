@@ -154,7 +154,9 @@ pub fn estimate(launches: &[Vec<f64>], judge: &Judge) -> Estimate {
     let blocks = values.len();
     let sample = if pooled { values } else { means };
     let interval = match unit {
-        Unit::Block => bootstrap_mean(&sample, CONFIDENCE, judge.resamples, judge.seed).map(|found| (found.low, found.high)),
+        Unit::Block => {
+            bootstrap_mean(&sample, CONFIDENCE, judge.resamples, judge.seed).map(|found| (found.low, found.high))
+        }
         Unit::Launch => student_interval(&sample),
     };
     let note = match (interval, unit, launches.len()) {

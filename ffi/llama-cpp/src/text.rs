@@ -62,5 +62,6 @@ fn vocabulary(model: &Model) -> Result<*const sys::llama_vocab, EngineError> {
 }
 
 fn count(length: usize) -> Result<i32, EngineError> {
-    i32::try_from(length).map_err(|_| EngineError::bad_request(format!("llama.cpp: a text of {length} bytes is too long")))
+    i32::try_from(length)
+        .map_err(|_| EngineError::bad_request(format!("llama.cpp: a text of {length} bytes is too long")))
 }

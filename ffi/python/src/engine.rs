@@ -190,7 +190,10 @@ impl Engine for PythonEngine {
             Ok(Some(characters))
         })?;
         let characters = told.ok_or_else(|| {
-            EngineError::unsupported(format!("{}: its shim takes and gives token ids alone: it has no `generate_text`", self.name))
+            EngineError::unsupported(format!(
+                "{}: its shim takes and gives token ids alone: it has no `generate_text`",
+                self.name
+            ))
         })?;
         Ok((completions, characters))
     }
