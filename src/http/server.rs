@@ -38,6 +38,7 @@ pub struct Server {
     /// The server's own process, which leads a group.
     pid: u32,
     mark: String,
+    port: u16,
     endpoint: Endpoint,
     log: PathBuf,
     log_start: u64,
@@ -103,6 +104,7 @@ impl Server {
             guard,
             pid,
             mark,
+            port,
             endpoint: Endpoint::local(port),
             log: log.to_owned(),
             log_start,
@@ -136,6 +138,11 @@ impl Server {
     /// Where it listens.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// The port of the loopback that it was given.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Whether its process lives.

@@ -7,16 +7,15 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::{
     Ask, Rung, fixed, layers,
     prompts::{Pool, Words},
-    record::{EngineLedger, PointLedger, RungRecord, RungState, ServerRecord},
-    seat::{Seat, ServerSeat},
+    record::{EngineLedger, PointLedger, RungRecord, RungState},
+    seat::Seat,
 };
 use crate::{
     cell::{PYTHON_VARIABLE, parent::Cell, protocol::Load},
-    engine::{Boundary, EngineInfo, IdRange, LoadConfig},
-    http::{Client, PromptKind, Recipe, Server},
+    engine::{Boundary, IdRange, LoadConfig},
+    http::PromptKind,
     plan::{CellPlan, Plan, Point, registry::EngineEntry},
     run::{engine_label, model_digest, refuse_double},
-    secrets,
     workload::mix,
 };
 
@@ -43,7 +42,7 @@ impl Process {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::InCore => "in-core",
             Self::ChildCore => "child-core",
@@ -61,7 +60,7 @@ pub(super) struct Measured<'a> {
     /// By the points' places in the ledger.
     pub work: Vec<PointWork>,
     pub prompt: PromptKind,
-    entry: &'a EngineEntry,
+    pub entry: &'a EngineEntry,
     words: Result<Words, String>,
     /// Of the first cell that was loaded.
     ordinary: Vec<IdRange>,
@@ -179,28 +178,14 @@ impl Measured<'_> {
             Rung::Http if self.ask.endpoint.is_some() => None,
             Rung::Http => match &self.entry.server {
                 None => Some(format!("Tacho knows no server of {name}; one that runs can be named with --endpoint")),
-                Some(_) => self.server_command_is_there().err(),
+                Some(server) => self.server_is_there(server).err(),
             },
             _ => None,
         }
     }
 
-    /// Looks for the server's program, which needs no loaded engine.
-    fn server_command_is_there(&self) -> Result<(), String> {
-        let Some(server) = &self.entry.server else { return Ok(()) };
-        Recipe {
-            entry: server,
-            program: self.ask.server.as_deref(),
-            python: self.python().as_deref(),
-            load: &self.load,
-            info: None,
-        }
-        .command(0)
-        .map(drop)
-    }
-
     /// The environment's `python`.
-    fn python(&self) -> Option<std::path::PathBuf> {
+    pub fn python(&self) -> Option<std::path::PathBuf> {
         let program = (self.ask.cell_program)(&self.load.engine).ok()?;
         let told = program.env.iter().find(|(name, _)| name == PYTHON_VARIABLE).map(|(_, value)| value.clone());
         let python = std::path::PathBuf::from(told.or_else(|| std::env::var_os(PYTHON_VARIABLE))?);
@@ -300,7 +285,7 @@ impl Measured<'_> {
 
     fn sit(&mut self, process: Process) -> Result<Seat, String> {
         match process {
-            Process::Server => self.server(),
+            Process::Server => self.serve(),
             Process::InCore => self.cell(process, Boundary::InCore),
             Process::ChildCore => self.cell(process, Boundary::ChildCore),
         }
@@ -354,62 +339,6 @@ impl Measured<'_> {
         }
         self.ledger.cells.entry(process.name().to_owned()).or_insert(info);
         Ok(Seat::Cell(Box::new(cell)))
-    }
-
-    fn server(&mut self) -> Result<Seat, String> {
-        let within = self.plan.load_within;
-        let (server, endpoint, command) = match &self.ask.endpoint {
-            Some(endpoint) => (None, endpoint.clone(), None),
-            None => {
-                let (server, command) = self.start_server()?;
-                let endpoint = server.endpoint().clone();
-                (Some(server), endpoint, Some(command))
-            }
-        };
-        let named = self.ask.endpoint_model.clone().filter(|_| server.is_none());
-        let model = match named {
-            Some(model) => model,
-            None => Client::new(&endpoint, 1, within).first_model().map_err(|error| error.to_string())?,
-        };
-        if self.ledger.server.is_none() {
-            self.ledger.server = Some(ServerRecord {
-                command,
-                endpoint: server.is_none().then(|| secrets::redact(endpoint.as_str())),
-                model: model.clone(),
-                prompt: self.prompt,
-            });
-            if server.is_none() {
-                self.ledger.notes.push(
-                    "the server was running already: whether it has the same weights, number type and limits is not known to Tacho, \
-                     and it is not stopped while others have their turns"
-                        .to_owned(),
-                );
-            }
-        }
-        Ok(Seat::Server(Box::new(ServerSeat::new(server, endpoint, model))))
-    }
-
-    fn start_server(&self) -> Result<(Server, Vec<String>), String> {
-        let entry = self.entry.server.as_ref().ok_or("Tacho knows no server of this engine")?;
-        // With child processes where there are such: that is how a server runs it.
-        let info: Option<&EngineInfo> =
-            [Process::ChildCore, Process::InCore].iter().find_map(|process| self.ledger.cells.get(process.name()));
-        let info = info.ok_or("no cell of this engine could be loaded, by whose settings it would be started")?;
-        let python = self.python();
-        let recipe = Recipe {
-            entry,
-            program: self.ask.server.as_deref(),
-            python: python.as_deref(),
-            load: &self.load,
-            info: Some(info),
-        };
-        let log = self.ask.folder.join("logs").join(format!("{}-server.log", self.load.engine));
-        let command = |port| recipe.command(port);
-        let server =
-            Server::start(&self.ask.tacho, &command, &recipe.env(), &entry.health, &log, self.plan.load_within)
-                .map_err(|error| error.to_string())?;
-        let shown = recipe.command(0)?;
-        Ok((server, secrets::redact_command(shown.iter().map(|word| word.to_string_lossy().into_owned()))))
     }
 
     /// The ids that prompts are drawn from where there is no tokenizer.

@@ -12,6 +12,7 @@ mod record;
 mod render;
 mod rung;
 mod seat;
+mod serve;
 mod turns;
 
 use std::{path::PathBuf, sync::atomic::AtomicBool};

@@ -46,7 +46,11 @@ fn section(text: &mut String, engine: &EngineLedger) {
     }
     if let Some(server) = &engine.server {
         let which = match (&server.command, &server.endpoint) {
-            (Some(command), _) => format!("started: {}", escape(&command.join(" "))),
+            (Some(command), _) => {
+                let variables = server.environment.iter().map(|(name, value)| format!("{name}={value}"));
+                let words: Vec<String> = variables.chain(command.iter().cloned()).collect();
+                format!("started: {}", escape(&words.join(" ")))
+            }
             (None, Some(endpoint)) => format!("was running: {}", escape(endpoint)),
             (None, None) => "unknown".to_owned(),
         };
