@@ -110,6 +110,10 @@ impl Server {
             log_start,
             ended: false,
         };
+        if pid != 0 {
+            // Of a group that the guard does not lead: a program that ends at once must find it.
+            contain::began(pid, &server.mark);
+        }
         match pid {
             0 => Err(server.gone("it could not be started")),
             _ => server.wait_until_ready(health, within).map(|()| server),
@@ -190,11 +194,12 @@ impl Server {
             }
         }
         if self.lives() {
-            contain::end(self.pid, &self.mark);
             let _ = self.guard.kill();
         }
         let _ = self.guard.wait();
-        contain::end(self.guard.id(), &self.mark);
+        for pid in [self.pid, self.guard.id()] {
+            contain::end(pid, &self.mark);
+        }
     }
 }
 
