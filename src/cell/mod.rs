@@ -13,6 +13,7 @@ pub mod protocol;
 mod recorder;
 mod serve;
 pub mod sessions;
+pub mod text;
 
 pub use serve::{serve, serve_clocked};
 

@@ -17,6 +17,7 @@ use super::protocol::{
     Command, Frame, Method, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary,
     read_frame, write_message,
 };
+use super::text::{TextDone, TextSpec};
 use crate::{
     BUILD_HASH,
     engine::{EngineError, EngineInfo, Forced, LoadConfig, Scored, conformance::Check},
@@ -350,6 +351,19 @@ impl Cell {
         }
     }
 
+    /// Times one generate call with text on either side.
+    ///
+    /// # Errors
+    /// As [`Self::conform`]; [`CellError::Engine`] with kind `Unsupported` where the engine's door takes ids alone.
+    pub fn text(&mut self, spec: &TextSpec, within: Duration) -> Result<TextDone, CellError> {
+        self.ask(&Command::Text(Box::new(spec.clone())))?;
+        match self.reply(within, "finish a generation of text")? {
+            Reply::Texted(done) => Ok(done),
+            Reply::Failed(error) => Err(error.into()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
     /// Ends the engine and waits for the process.
     ///
     /// # Errors
@@ -540,6 +554,11 @@ fn signal_name(signal: i32) -> &'static str {
         15 => "SIGTERM",
         _ => "unnamed",
     }
+}
+
+/// The last lines of a log, from byte `start` on; for other processes than cells too.
+pub(crate) fn last_lines(log: &Path, start: u64) -> Vec<String> {
+    last(log_tail(log, start))
 }
 
 /// The end of the log from byte `start` on, line by line, made readable and without secrets.

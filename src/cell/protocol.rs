@@ -50,6 +50,8 @@ pub enum Command {
         /// What to score.
         sequences: Vec<Forced>,
     },
+    /// Time one generate call with text on either side. Answered by [`Reply::Texted`].
+    Text(Box<super::text::TextSpec>),
     /// End the engine and the process. Answered by [`Reply::Bye`].
     Shutdown,
 }
@@ -87,6 +89,8 @@ pub enum Reply {
     Generated(Vec<Vec<u32>>),
     /// A row a sequence, an entry a position of its continuation.
     Scored(Vec<Vec<Scored>>),
+    /// A generate call with text is over.
+    Texted(super::text::TextDone),
     /// The command failed. The cell can be asked for more unless the engine is broken.
     Failed(EngineError),
     /// The engine ended cleanly.

@@ -148,6 +148,13 @@ fn converse(
                     pipe.say(&scores.map_or_else(Reply::Failed, Reply::Scored))?;
                 }
             },
+            Command::Text(spec) => match engine.as_deref_mut() {
+                None => pipe.say(&no_engine("a generation of text"))?,
+                Some(engine) => {
+                    let done = super::text::run_text(engine, &spec);
+                    pipe.say(&done.map_or_else(Reply::Failed, Reply::Texted))?;
+                }
+            },
             Command::Shutdown => {
                 drop(clock);
                 let ended = engine.as_deref_mut().map_or(Ok(()), |engine| engine.shutdown());

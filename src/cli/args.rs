@@ -67,6 +67,9 @@ pub enum Command {
     /// Find the highest request rate or concurrency that meets a service level (--slo)
     #[command(after_help = format!("{CAPACITY_EXAMPLES}\n\n{}", exit::HELP))]
     Capacity(Box<CapacityArgs>),
+    /// Measure what each boundary costs: step loop, generate call, text, child processes, the engine's own HTTP server
+    #[command(after_help = format!("{}\n\n{}", super::ledger::EXAMPLES, exit::HELP))]
+    Ledger(Box<super::ledger::LedgerArgs>),
     /// List the plans that ship with Tacho, or print one
     Plans {
         /// The plan to print

@@ -17,6 +17,7 @@ mod exit;
 mod export;
 mod interrupt;
 mod layers;
+mod ledger;
 mod lists;
 mod model;
 mod model_args;
@@ -59,6 +60,10 @@ pub fn main() -> ExitCode {
         Command::Capacity(args) => match matches.subcommand_matches("capacity") {
             Some(matches) => capacity::capacity(&args, matches),
             None => Err(exit::Failure::usage("the capacity command has no arguments")),
+        },
+        Command::Ledger(args) => match matches.subcommand_matches("ledger") {
+            Some(matches) => ledger::ledger(&args, matches),
+            None => Err(exit::Failure::usage("the ledger command has no arguments")),
         },
         Command::Plans { name } => lists::plans(name.as_deref()),
         Command::Engines { action: None, json } => cells::list(json == Some(true)),

@@ -142,6 +142,23 @@ pub trait Engine {
         Err(EngineError::unsupported(format!("{engine}: this engine's door gives no log-probabilities of given ids")))
     }
 
+    /// As [`Engine::generate`], with texts in place of the batch's prompts where there are some (the engine makes the same ids
+    /// of them), and with outputs decoded to text where `detokenise` says so. Gives how many characters of text came out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the engine's door takes and gives ids alone, which is the default; otherwise as
+    /// [`Engine::generate`].
+    fn generate_text(
+        &mut self,
+        batch: &RequestBatch,
+        texts: Option<&[String]>,
+        detokenise: bool,
+    ) -> Result<(Completions, u64), EngineError> {
+        let _ = (batch, texts, detokenise);
+        let engine = &self.info().engine;
+        Err(EngineError::unsupported(format!("{engine}: this engine's door takes and gives token ids alone")))
+    }
+
     /// Drops prefix caches and pending work, so that a trial starts as the one before it did.
     ///
     /// # Errors

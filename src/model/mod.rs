@@ -30,6 +30,7 @@ pub(crate) use fetch::data_files;
 pub use fetch::{Fetch, FetchNews, Wanted, fetch};
 pub use random::{Init, SPREAD};
 pub use shape::{Shape, shapes, write_config, write_gguf, write_safetensors};
+pub(crate) use tokenizer::from_gguf as tokenizer_from_gguf;
 pub use trust::check as check_trusted;
 
 /// What went wrong; each is a sentence or two for a person.

@@ -14,6 +14,7 @@ use crate::{
     cell::parent::CellProgram,
     engine::{Boundary, Scheduler},
     fairness::LockMapping,
+    http::ServerEntry,
 };
 
 mod embedded {
@@ -73,12 +74,27 @@ pub struct EngineEntry {
     /// Why it cannot score given ids, where its adapter cannot.
     #[serde(default)]
     pub cannot_score: Option<String>,
+    /// How its own server is started, for the boundary ledger.
+    #[serde(default)]
+    pub server: Option<ServerEntry>,
+    /// How its generate call takes and gives text, where its adapter can.
+    #[serde(default)]
+    pub text: Option<TextEntry>,
     /// Where it tells what all engines share.
     #[serde(default)]
     pub lock: LockMapping,
     /// Its options by its own names.
     #[serde(default)]
     pub options: BTreeMap<String, OptionEntry>,
+}
+
+/// An engine's `[text]` table.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextEntry {
+    /// Options by which its tokenizer is loaded.
+    #[serde(default)]
+    pub options: crate::engine::Options,
 }
 
 /// How a model is stored.

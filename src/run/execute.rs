@@ -341,7 +341,7 @@ impl Run<'_> {
 
 /// A double of a real engine has no place in a run: its figures would stand under that engine's name. Tests of Tacho itself
 /// set [`DOUBLES_VARIABLE`].
-fn refuse_double(info: &EngineInfo) -> Result<(), Failure> {
+pub(crate) fn refuse_double(info: &EngineInfo) -> Result<(), Failure> {
     let Some(double) = &info.double else { return Ok(()) };
     let registry = Registry::embedded().map_err(|error| plain_failure(error.to_string()))?;
     let stand_in = registry.get(&info.engine).is_ok_and(|entry| entry.stand_in);

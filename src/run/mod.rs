@@ -17,8 +17,8 @@ mod traced;
 
 pub use capacity::{CapacityReport, find_capacity};
 pub use datasets::prepare;
-pub(crate) use execute::engine_label;
 pub use execute::{DOUBLES_VARIABLE, RunOptions, RunReport, execute};
+pub(crate) use execute::{engine_label, refuse_double};
 pub use hardware::OpenGpus;
 pub use model::digest as model_digest;
 pub use progress::{Progress, Quiet};

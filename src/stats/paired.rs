@@ -105,27 +105,9 @@ pub fn compare(blocks: &[Block], judge: &Judge) -> Result<Paired, String> {
         return Err(format!("block {bad} lacks a figure above 0 of one side"));
     }
     let launches = by_launch(blocks);
-    let means: Vec<f64> = launches.iter().map(|launch| mean(launch)).collect();
-    let values: Vec<f64> = launches.iter().flatten().copied().collect();
-    let squares = MeanSquares::of(&launches);
-    let launches_alike = alike(&squares);
-    // Without both engines at hand a block cancels no drift, and only launches alternate.
-    let pooled = judge.resident && launches_alike.is_none_or(|chance| chance > POOL_ABOVE);
-    let unit = if pooled { Unit::Block } else { Unit::Launch };
-    let sample = if pooled { &values } else { &means };
-    let (estimate, interval) = match unit {
-        Unit::Block => {
-            let found = bootstrap_mean(sample, CONFIDENCE, judge.resamples, judge.seed);
-            (mean(sample), found.map(|found| (found.low, found.high)))
-        }
-        Unit::Launch => (mean(sample), student_interval(sample)),
-    };
-    let note = match (interval, unit, launches.len()) {
-        (None, Unit::Block, _) => Some(format!("no interval: {} blocks, expected at least 6", values.len())),
-        (None, Unit::Launch, n) => Some(format!("no interval: {n} launches, expected at least 2")),
-        (Some(_), Unit::Block, 1) => Some("one launch: how launches differ is not in the interval".to_owned()),
-        _ => None,
-    };
+    let found = estimate(&launches, judge);
+    let Estimate { mean: estimate, interval, unit, launches_alike, note, sample } = found;
+    let blocks_in_all: usize = launches.iter().map(Vec::len).sum();
     let spread = |values: &[f64]| (variance(values) / values.len() as f64).sqrt();
     let freedom = sample.len() as f64 - 1.0;
     Ok(Paired {
@@ -135,13 +117,55 @@ pub fn compare(blocks: &[Block], judge: &Judge) -> Result<Paired, String> {
         note,
         unit,
         launches: launches.len() as u32,
-        blocks: values.len() as u32,
+        blocks: blocks_in_all as u32,
         launches_alike,
         threshold: judge.threshold,
         verdict: decide(estimate, interval, judge.threshold),
-        detectable: (interval.is_some() && freedom > 0.0).then(|| detectable(spread(sample), freedom)),
+        detectable: (interval.is_some() && freedom > 0.0).then(|| detectable(spread(&sample), freedom)),
         components: components(&launches, trial_variance(blocks), trials_a_block(blocks)),
     })
+}
+
+/// The mean of values that are nested in launches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    /// The mean of the sample.
+    pub mean: f64,
+    /// Its 95 % interval.
+    pub interval: Option<(f64, f64)>,
+    /// What the sample is made of.
+    pub unit: Unit,
+    /// Chance of launches as different as these, were they alike; None for one launch.
+    pub launches_alike: Option<f64>,
+    /// Why there is no interval, or what it leaves out.
+    pub note: Option<String>,
+    /// The values themselves, or the launches' means.
+    pub sample: Vec<f64>,
+}
+
+/// Estimates the mean of blocks' values, a row a launch, in whatever unit they have; see the module for what is sampled.
+pub fn estimate(launches: &[Vec<f64>], judge: &Judge) -> Estimate {
+    let means: Vec<f64> = launches.iter().map(|launch| mean(launch)).collect();
+    let values: Vec<f64> = launches.iter().flatten().copied().collect();
+    let launches_alike = alike(&MeanSquares::of(launches));
+    // Without both engines at hand a block cancels no drift, and only launches alternate.
+    let pooled = judge.resident && launches_alike.is_none_or(|chance| chance > POOL_ABOVE);
+    let unit = if pooled { Unit::Block } else { Unit::Launch };
+    let blocks = values.len();
+    let sample = if pooled { values } else { means };
+    let interval = match unit {
+        Unit::Block => {
+            bootstrap_mean(&sample, CONFIDENCE, judge.resamples, judge.seed).map(|found| (found.low, found.high))
+        }
+        Unit::Launch => student_interval(&sample),
+    };
+    let note = match (interval, unit, launches.len()) {
+        (None, Unit::Block, _) => Some(format!("no interval: {blocks} blocks, expected at least 6")),
+        (None, Unit::Launch, n) => Some(format!("no interval: {n} launches, expected at least 2")),
+        (Some(_), Unit::Block, 1) => Some("one launch: how launches differ is not in the interval".to_owned()),
+        _ => None,
+    };
+    Estimate { mean: mean(&sample), interval, unit, launches_alike, note, sample }
 }
 
 fn by_launch(blocks: &[Block]) -> Vec<Vec<f64>> {

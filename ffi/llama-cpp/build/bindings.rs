@@ -26,6 +26,7 @@ const FUNCTIONS: &[&str] = &[
     "ggml_(blck_size|type_size|type_name|get_type_traits)",
     "llama_model_(quantize|quantize_default_params)",
     "llama_vocab_type",
+    "llama_(tokenize|detokenize)",
 ];
 
 pub fn write(built: &Built) -> Outcome<()> {

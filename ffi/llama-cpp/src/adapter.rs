@@ -19,7 +19,7 @@ use crate::{
     options::LlamaOptions,
     sampler::Sampler,
     scheduler::{Decoder, Limits, Row, Scheduler},
-    score, threads,
+    score, text, threads,
 };
 
 /// The engine's id, as in `engines/llama.cpp`.
@@ -292,6 +292,34 @@ impl Engine for LlamaCpp {
             }
         }
         Ok(completions)
+    }
+
+    fn generate_text(
+        &mut self,
+        batch: &RequestBatch,
+        texts: Option<&[String]>,
+        detokenise: bool,
+    ) -> Result<(Completions, u64), EngineError> {
+        let model = Rc::clone(self.runner.context.model());
+        for (text, request) in texts.unwrap_or_default().iter().zip(batch.iter()) {
+            let ids = text::tokenise(&model, text)?;
+            if ids != request.prompt {
+                return Err(EngineError::mismatch(format!(
+                    "llama.cpp: request {}: its text was to be {} given ids, llama.cpp's tokenizer made {} of it, not all the same",
+                    request.id.0,
+                    request.prompt.len(),
+                    ids.len()
+                )));
+            }
+        }
+        let completions = self.generate(batch)?;
+        let mut characters = 0;
+        if detokenise {
+            for row in &completions.rows {
+                characters += text::detokenise(&model, &completions.ids[row.tokens.clone()])?.chars().count() as u64;
+            }
+        }
+        Ok((completions, characters))
     }
 
     fn submit(&mut self, request: Request<'_>) -> Result<(), EngineError> {

@@ -40,7 +40,7 @@ pub struct Context {
     vocab_size: usize,
     /// What the backend picks tokens with, one a sequence, freed after the context; empty when logits are handed over.
     pickers: Vec<Sampler>,
-    _model: Rc<Model>,
+    model: Rc<Model>,
 }
 
 impl Drop for Context {
@@ -51,6 +51,11 @@ impl Drop for Context {
 }
 
 impl Context {
+    /// Whose context it is.
+    pub fn model(&self) -> &Rc<Model> {
+        &self.model
+    }
+
     /// Makes a context.
     ///
     /// # Errors
@@ -100,7 +105,7 @@ impl Context {
         // SAFETY: the context is valid.
         let n_batch = unsafe { sys::llama_n_batch(pointer.as_ptr()) };
         let vocab_size = model.vocab_size() as usize;
-        Ok(Self { pointer, batch: Batch::new(n_batch), vocab_size, pickers, _model: Rc::clone(model) })
+        Ok(Self { pointer, batch: Batch::new(n_batch), vocab_size, pickers, model: Rc::clone(model) })
     }
 
     pub(crate) fn as_ptr(&mut self) -> *mut sys::llama_context {

@@ -1,5 +1,5 @@
 //! Hosts llama.cpp in the process: a binding made from the linked `llama.h`, a safe wrapper, and the adapter with its own
-//! continuous batching. The wrapper's modules (`backend`, `context`, `log`, `model`, `requantize`, `sampler`, `types`) are the only ones
+//! continuous batching. The wrapper's modules (`backend`, `context`, `log`, `model`, `requantize`, `sampler`, `text`, `types`) are the only ones
 //! with `unsafe`.
 mod adapter;
 mod argmax;
@@ -15,6 +15,7 @@ mod sampler;
 mod scheduler;
 mod score;
 mod sys;
+mod text;
 mod threads;
 mod types;
 

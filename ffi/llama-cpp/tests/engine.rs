@@ -66,6 +66,26 @@ fn the_backend_picks_what_the_host_would() {
 }
 
 #[test]
+fn text_goes_in_as_the_same_ids_and_comes_out_as_text() {
+    let Some(mut engine) = engine(&[]) else { return };
+    let text = "Water boils at a lower temperature on a high mountain than it does at the sea, because the pressure of the air";
+    let ids = [
+        12615, 36411, 418, 253, 2208, 2779, 335, 253, 904, 6740, 670, 357, 1072, 418, 260, 3426, 28, 975, 260, 2456,
+        282, 260, 1512,
+    ];
+    let prompt = ids.map(TokenId);
+    let request = batch(&[greedy(0, &prompt, 8)]);
+    let plain = engine.generate(&request).unwrap();
+    let (done, characters) = engine.generate_text(&request, Some(&[text.to_owned()]), true).unwrap();
+    assert_eq!((done.ids, done.rows), (plain.ids.clone(), plain.rows));
+    assert!(characters > 8, "{characters} characters of 8 tokens");
+    let (done, characters) = engine.generate_text(&request, None, false).unwrap();
+    assert_eq!((done.ids, characters), (plain.ids, 0));
+    let other = engine.generate_text(&request, Some(&["Water freezes".to_owned()]), false).unwrap_err();
+    assert!(other.kind == ErrorKind::Mismatch && other.message.contains("23 given ids"), "{other}");
+}
+
+#[test]
 fn greedy_output_is_the_models_and_stays_the_same() {
     let prompt = france();
     let Some(mut first) = engine(&[]) else { return };

@@ -42,6 +42,8 @@ struct Door {
     score: Option<Py<PyAny>>,
     /// None where the engine does not show which ids it consumed.
     consumed: Option<Py<PyAny>>,
+    /// None where it has none.
+    generate_text: Option<Py<PyAny>>,
 }
 
 impl PythonEngine {
@@ -133,6 +135,7 @@ fn load_shim(py: Python<'_>, module: &str, config: &str) -> PyResult<(Door, Stri
         shutdown: method("shutdown")?,
         score: if engine.hasattr("score")? { Some(method("score")?) } else { None },
         consumed: if engine.hasattr("consumed")? { Some(method("consumed")?) } else { None },
+        generate_text: if engine.hasattr("generate_text")? { Some(method("generate_text")?) } else { None },
     };
     let told = json.call_method1("dumps", (engine.call_method0("info")?,))?;
     Ok((door, told.extract()?))
@@ -171,6 +174,41 @@ impl Engine for PythonEngine {
         })?;
         self.generated.extend(batch.iter().map(|request| request.id));
         Ok(completions)
+    }
+
+    fn generate_text(
+        &mut self,
+        batch: &RequestBatch,
+        texts: Option<&[String]>,
+        detokenise: bool,
+    ) -> Result<(Completions, u64), EngineError> {
+        for request in batch.iter() {
+            self.check(request)?;
+        }
+        let mut completions = Completions::default();
+        let told = self.call(|py, door| {
+            let Some(generate_text) = &door.generate_text else { return Ok(None) };
+            let (prompts, outputs, samplings) = (PyList::empty(py), PyList::empty(py), PyList::empty(py));
+            for (index, request) in batch.iter().enumerate() {
+                match texts.and_then(|texts| texts.get(index)) {
+                    Some(text) => prompts.append(text)?,
+                    None => prompts.append(convert::ids_to_list(py, request.prompt)?)?,
+                }
+                outputs.append(request.output_tokens)?;
+                samplings.append(sampling_tuple(py, &request.sampling)?)?;
+            }
+            let answer = generate_text.bind(py).call1((prompts, outputs, samplings, detokenise))?;
+            let (rows, characters): (Bound<'_, PyAny>, u64) = answer.extract()?;
+            convert::completions(batch, &rows, &mut completions)?;
+            Ok(Some(characters))
+        })?;
+        let characters = told.ok_or_else(|| {
+            EngineError::unsupported(format!(
+                "{}: its shim takes and gives token ids alone: it has no `generate_text`",
+                self.name
+            ))
+        })?;
+        Ok((completions, characters))
     }
 
     fn submit(&mut self, request: Request<'_>) -> Result<(), EngineError> {
@@ -299,6 +337,7 @@ impl Drop for PythonEngine {
             }
             drop(self.door.score.take());
             drop(self.door.consumed.take());
+            drop(self.door.generate_text.take());
             if let Ok(gc) = py.import("gc") {
                 // An engine's parts refer to each other: its memory is free for a next load only once they are collected.
                 let _: PyResult<Bound<'_, PyAny>> = gc.call_method0("collect");

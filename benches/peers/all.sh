@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Every engine's own tool beside Tacho on the same work, alternating, and one table of all at the end.
+#
+#   benches/peers/all.sh [OPTION...]     also `make peers ARGS="OPTION..."`
+#
+#   --rounds N       of each peer (default 6, the fewest with a 95 % interval)
+#   --seconds N      a peer starts no further round once N seconds have passed (default 1200)
+#   --only LIST      of llama,vllm,sglang,max,trtllm,load (default all)
+#   --tacho PROGRAM  a built `tacho` with its cells beside it; without it, this clone's is built
+#   --keep FOLDER    keeps each peer's output and files there
+#
+# What cannot run here is listed with the reason and is no failure; a peer that starts and then fails is. The scripts beside this
+# one say what is the same on both sides of each comparison and what differs. Figures count on a quiet machine only.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../../scripts/lib.sh"
+
+rounds=6 seconds=1200 only=llama,vllm,sglang,max,trtllm,load tacho='' keep=''
+while [ $# -gt 0 ]; do
+    [ $# -gt 1 ] || die "$1 needs a value; the head of $0 says what there is"
+    case $1 in
+    --rounds) rounds=$2 ;;
+    --seconds) seconds=$2 ;;
+    --only) only=$2 ;;
+    --tacho) tacho=$2 ;;
+    --keep) keep=$2 ;;
+    *) die "unknown option '$1'; the head of $0 says what there is" ;;
+    esac
+    shift 2
+done
+for number in "$rounds" "$seconds"; do
+    [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a number of at least 1, found '$number'"
+done
+for name in ${only//,/ }; do
+    case $name in llama | vllm | sglang | max | trtllm | load) ;; *) die "--only: no peer is called '$name'" ;; esac
+done
+have python3 || die "python3 is needed to read the figures"
+if [ -z "$tacho" ]; then
+    "$root/scripts/build.sh" >&2
+    tacho=$(target_dir)/release/tacho
+fi
+[ -x "$tacho" ] || die "--tacho: $tacho is not a program"
+here=$root/benches/peers
+out=$keep
+if [ -z "$out" ]; then
+    out=$(mktemp -d)
+    trap 'rm -rf "$out"' EXIT
+fi
+mkdir -p "$out"
+rm -f "$out"/*.table "$out"/*.missing "$out"/*.failed
+
+# The python of an engine's installed environment; nothing where there is none.
+environment() {
+    "$tacho" engines --json | python3 -c '
+import json, sys
+found = [one["python"] for entry in json.load(sys.stdin) if entry["id"] == sys.argv[1] for one in entry["environments"]]
+print(found[0] if found else "")' "$1"
+}
+
+# peer NAME COMMAND...: runs it and keeps what it prints.
+peer() {
+    local name=$1
+    shift
+    say "== $name"
+    # The table last: what a peer prints before it fails is no result.
+    if "$@" >"$out/$name.out"; then mv "$out/$name.out" "$out/$name.table"; else mv "$out/$name.out" "$out/$name.failed"; fi
+}
+missing() {
+    say "== $1: not run: $2"
+    printf '%s\n' "$2" >"$out/$1.missing"
+}
+
+# A Python engine: its environment, and weights.
+python_peer() {
+    local name=$1 python model
+    shift
+    python=$(environment "$name")
+    if [ -z "$python" ]; then
+        missing "$name" "its environment is not installed: tacho engines install $name"
+    elif ! model=$("$root/scripts/model.sh" --safetensors); then
+        missing "$name" "there is no model folder: scripts/model.sh --safetensors"
+    else
+        peer "$name" "$here/$name.sh" --python "$python" --model "$model" --rounds "$rounds" --seconds "$seconds" --tacho "$tacho" \
+            --keep "$out/$name" "$@"
+    fi
+}
+
+# On a CPU without bfloat16 units float32 is the fast type, and the one that all engines have.
+dtype=()
+[ -e /dev/nvidiactl ] || dtype=(--engine dtype=float32)
+for name in ${only//,/ }; do
+    case $name in
+    llama)
+        lacking=$(for tool in cargo cmake ninja; do have "$tool" || printf '%s ' "$tool"; done)
+        if [ -n "$lacking" ]; then
+            missing llama "building llama-batched-bench needs ${lacking% }: make bootstrap"
+        else
+            peer llama "$here/llama.sh" "$rounds"
+        fi
+        ;;
+    vllm | sglang) python_peer "$name" "${dtype[@]}" ;;
+    max) python_peer max ;;
+    trtllm)
+        if have trtllm-bench; then
+            missing trtllm "trtllm-bench is here, but Tacho's TensorRT-LLM doors were never tried with the real library: there is nothing to hold it against"
+        else
+            missing trtllm "trtllm-bench is not on PATH"
+        fi
+        ;;
+    load)
+        if have rustc; then
+            peer load "$here/load.sh" --seconds 10 --minutes 1 --ceiling 1000,4000,16000,64000 --tacho "$tacho"
+        else
+            missing load "its server that does nothing is compiled by rustc, which is not on PATH"
+        fi
+        ;;
+    esac
+done
+python3 "$here/all_table.py" "$out"

@@ -1,0 +1,226 @@
+//! Paired differences between rungs.
+use super::Rung;
+use super::record::{Cost, Layer, PointLedger, RungRecord, RungState, SameOutputs, TurnRecord};
+use crate::stats::{
+    RESAMPLES,
+    paired::{Judge, estimate},
+};
+
+/// Fills in what a point's turns come to.
+pub(super) fn settle(point: &mut PointLedger, seed: u64) {
+    let measured: Vec<&RungRecord> =
+        point.rungs.iter().filter(|rung| matches!(rung.state, RungState::Measured) && !rung.turns.is_empty()).collect();
+    let work = Work { batch: point.batch, output_tokens: point.output_tokens, seed };
+    let find = |rung: Rung| measured.iter().find(|record| record.rung == rung).copied();
+    let layers = measured.iter().filter_map(|to| {
+        let from = to.rung.bases().iter().find_map(|base| find(*base))?;
+        Some(work.layer(from, to))
+    });
+    let layers: Vec<Layer> = layers.collect();
+    let totals = measured.iter().skip(1).map(|to| work.layer(measured[0], to)).collect();
+    let same_outputs = same_outputs(&measured);
+    (point.layers, point.totals, point.same_outputs) = (layers, totals, same_outputs);
+}
+
+struct Work {
+    batch: u32,
+    output_tokens: u32,
+    seed: u64,
+}
+
+impl Work {
+    fn layer(&self, from: &RungRecord, to: &RungRecord) -> Layer {
+        let blocks = blocks(from, to);
+        let judge = Judge { threshold: 0.0, resident: blocks.resident, resamples: RESAMPLES, seed: self.seed };
+        let mut layer = Layer {
+            from: from.rung,
+            to: to.rung,
+            what: to.rung.layer(from.rung).to_owned(),
+            batch_ms: None,
+            request_ms: None,
+            output_token_us: None,
+            ratio: None,
+            unit: None,
+            launches: blocks.seconds.len() as u32,
+            blocks: blocks.seconds.iter().map(Vec::len).sum::<usize>() as u32,
+            note: Some("there is no block in which both had their turns".to_owned()),
+        };
+        if layer.blocks == 0 {
+            return layer;
+        }
+        let seconds = estimate(&blocks.seconds, &judge);
+        let logs = estimate(&blocks.logs, &judge);
+        let interval = |of: Option<(f64, f64)>| (of.map(|ends| ends.0), of.map(|ends| ends.1));
+        let (low, high) = interval(seconds.interval);
+        let batch = Cost { mean: seconds.mean, low, high }.times(1e3);
+        let (low, high) = interval(logs.interval);
+        layer.batch_ms = Some(batch);
+        layer.request_ms = Some(batch.times(1.0 / f64::from(self.batch)));
+        layer.output_token_us = Some(batch.times(1e3 / (f64::from(self.batch) * f64::from(self.output_tokens))));
+        layer.ratio = Some(Cost { mean: logs.mean.exp(), low: low.map(f64::exp), high: high.map(f64::exp) });
+        layer.unit = Some(seconds.unit);
+        layer.note = seconds.note;
+        layer
+    }
+}
+
+/// The blocks' differences, a row a launch: in seconds, and of logarithms.
+struct Blocks {
+    seconds: Vec<Vec<f64>>,
+    logs: Vec<Vec<f64>>,
+    /// Whether both sides were at hand in all of them.
+    resident: bool,
+}
+
+fn blocks(from: &RungRecord, to: &RungRecord) -> Blocks {
+    let mut found = Blocks { seconds: Vec::new(), logs: Vec::new(), resident: true };
+    let launches = from.turns.iter().map(|turn| turn.launch + 1).max().unwrap_or(0);
+    for launch in 0..launches {
+        let (mut seconds, mut logs) = (Vec::new(), Vec::new());
+        let count =
+            from.turns.iter().filter(|turn| turn.launch == launch).map(|turn| turn.block + 1).max().unwrap_or(0);
+        for block in 0..count {
+            let of = |record: &RungRecord| -> Vec<TurnRecord> {
+                record.turns.iter().filter(|turn| (turn.launch, turn.block) == (launch, block)).cloned().collect()
+            };
+            let (a, b) = (of(from), of(to));
+            // Both have had both their turns: what drifts cancels only then.
+            if a.len() != 2 || b.len() != 2 {
+                continue;
+            }
+            found.resident &= a.iter().chain(&b).all(|turn| turn.resident) || same_process(from.rung, to.rung);
+            let mean = |turns: &[TurnRecord], of: fn(f64) -> f64| {
+                turns.iter().map(|turn| of(turn.seconds)).sum::<f64>() / turns.len() as f64
+            };
+            seconds.push(mean(&b, |s| s) - mean(&a, |s| s));
+            logs.push(mean(&b, f64::ln) - mean(&a, f64::ln));
+        }
+        if !seconds.is_empty() {
+            found.seconds.push(seconds);
+            found.logs.push(logs);
+        }
+    }
+    found
+}
+
+/// Rungs of one process alternate in blocks even where processes have launches of their own.
+pub(super) fn same_process(a: Rung, b: Rung) -> bool {
+    let process = |rung| match rung {
+        Rung::Steps | Rung::Generate | Rung::TextIn | Rung::TextOut => 0,
+        Rung::Child | Rung::ChildOut => 1,
+        Rung::Http => 2,
+    };
+    process(a) == process(b)
+}
+
+fn same_outputs(measured: &[&RungRecord]) -> Option<SameOutputs> {
+    let told: Vec<&&RungRecord> =
+        measured.iter().filter(|record| record.turns.iter().all(|turn| turn.output_digest.is_some())).collect();
+    let (first, others) = told.split_first().filter(|(_, others)| !others.is_empty())?;
+    let (mut same, mut of) = (0, 0);
+    for turn in &first.turns {
+        let key = |turn: &TurnRecord| (turn.launch, turn.block, turn.second);
+        let digests = others.iter().filter_map(|other| other.turns.iter().find(|its| key(its) == key(turn)));
+        let alike: Vec<bool> = digests.map(|its| its.output_digest == turn.output_digest).collect();
+        if alike.len() == others.len() {
+            of += 1;
+            same += u32::from(alike.into_iter().all(|alike| alike));
+        }
+    }
+    (of > 0).then_some(SameOutputs { same, of })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::paired::Unit;
+
+    /// Turns of a rung that takes so long, with a drift that grows from turn to turn and is the same for all.
+    fn rung(rung: Rung, ms: f64, resident: bool) -> RungRecord {
+        let mut turns = Vec::new();
+        for launch in 0..3 {
+            for block in 0..4 {
+                for second in [false, true] {
+                    let drift = f64::from(launch * 8 + block * 2) * 0.1;
+                    // A little noise that no two blocks share.
+                    let noise = f64::from((launch * 7 + block * 5 + u32::from(second) * 3 + rung as u32) % 4) * 0.01;
+                    turns.push(TurnRecord {
+                        launch,
+                        block,
+                        second,
+                        resident,
+                        seconds: (ms + drift + noise) / 1e3,
+                        input_tokens: Some(16),
+                        output_tokens: 8,
+                        output_digest: (rung != Rung::Http).then(|| format!("{launch}{block}{second}")),
+                        characters: None,
+                        first_event_ms: None,
+                    });
+                }
+            }
+        }
+        RungRecord { rung, state: RungState::Measured, warmup_seconds: Vec::new(), turns }
+    }
+
+    fn point(rungs: Vec<RungRecord>) -> PointLedger {
+        let mut point = PointLedger {
+            batch: 2,
+            input_tokens: 8,
+            output_tokens: 4,
+            prompts_digest: None,
+            same_outputs: None,
+            rungs,
+            layers: Vec::new(),
+            totals: Vec::new(),
+        };
+        settle(&mut point, 1);
+        point
+    }
+
+    #[test]
+    fn a_layer_costs_what_its_rung_takes_longer_whatever_drifts() {
+        let missing = RungState::NotOffered { reason: "none".to_owned() };
+        let rungs = vec![
+            rung(Rung::Steps, 10.0, true),
+            rung(Rung::Generate, 10.5, true),
+            RungRecord { state: missing, turns: Vec::new(), ..rung(Rung::Child, 0.0, true) },
+            rung(Rung::Http, 14.5, true),
+        ];
+        let point = point(rungs);
+        let pairs: Vec<(Rung, Rung)> = point.layers.iter().map(|layer| (layer.from, layer.to)).collect();
+        assert_eq!(pairs, [(Rung::Steps, Rung::Generate), (Rung::Generate, Rung::Http)]);
+        let http = &point.layers[1];
+        let batch = http.batch_ms.unwrap();
+        assert!((batch.mean - 4.0).abs() < 0.03 && batch.low.unwrap() > 3.9 && batch.high.unwrap() < 4.1, "{batch:?}");
+        // 2 requests of 4 tokens.
+        assert!((http.request_ms.unwrap().mean - batch.mean / 2.0).abs() < 1e-12);
+        assert!((http.output_token_us.unwrap().mean - batch.mean * 1e3 / 8.0).abs() < 1e-9);
+        assert!(http.ratio.unwrap().mean > 1.3 && http.blocks == 12, "{http:?}");
+        assert_eq!(point.totals.len(), 2);
+        assert_eq!((point.totals[1].from, point.totals[1].to), (Rung::Steps, Rung::Http));
+        assert_eq!(point.same_outputs, Some(SameOutputs { same: 24, of: 24 }));
+    }
+
+    #[test]
+    fn processes_with_launches_of_their_own_are_judged_by_launches() {
+        let point = point(vec![
+            rung(Rung::Steps, 10.0, false),
+            rung(Rung::Generate, 10.5, false),
+            rung(Rung::Http, 14.5, false),
+        ]);
+        assert_eq!(point.layers[0].unit, Some(Unit::Block));
+        assert_eq!(point.layers[1].unit, Some(Unit::Launch));
+    }
+
+    #[test]
+    fn a_block_in_which_one_side_lacks_a_turn_does_not_count() {
+        let mut short = rung(Rung::Generate, 10.5, true);
+        short.turns.remove(0);
+        let whole = point(vec![rung(Rung::Steps, 10.0, true), short]);
+        assert_eq!(whole.layers[0].blocks, 11);
+        let mut none = rung(Rung::Generate, 10.5, true);
+        none.turns.truncate(1);
+        let none = point(vec![rung(Rung::Steps, 10.0, true), none]);
+        assert!(none.layers[0].batch_ms.is_none() && none.layers[0].note.as_ref().unwrap().contains("no block"));
+    }
+}
