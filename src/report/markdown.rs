@@ -5,6 +5,7 @@ use super::{
     advice, certificates,
     charts::THROUGHPUT_SVG,
     doubts::{self, Doubt},
+    frontier,
     hardware, kernels, open,
     rows::{Rows, more_rows, rows},
     text::{MISSING, code_block, escape, gib, seconds, shell},
@@ -36,6 +37,7 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     side_by_side(&mut text, info, records);
     figures(&mut text, records, &certificates);
     load_section(&mut text, records);
+    frontier::section(&mut text, info, records);
     certificates::section(&mut text, records, &certificates);
     text.push_str(&fairness::markdown(&fairness::of_run(info), escape));
     if let Some(agreement) = &info.agreement {

@@ -5,6 +5,7 @@ mod certificates;
 mod charts;
 mod doubts;
 pub mod export;
+mod frontier;
 mod hardware;
 mod html;
 mod joined;
@@ -21,6 +22,7 @@ pub(crate) mod text;
 mod write;
 
 pub use certificates::invalid_lines;
+pub use frontier::frontier_lines;
 pub use markdown::markdown;
 pub use show::show;
 pub use sums::append_across;
