@@ -16,6 +16,8 @@ cd "$root"
 
 nightly=${TACHO_NIGHTLY:-nightly}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target/sanitize}
+# Slow code that is soon compiled: the tools cost more than the compiler saves.
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64
 # Tests must not take this for an ordinary build: times and heap counts are the tool's.
 export TACHO_SANITIZED=1
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -86,8 +88,9 @@ address() {
 thread() {
     has_component rust-src thread || return 0
     export RUSTFLAGS=-Zsanitizer=thread
-    covers thread 'cells and measuring' cargo "+$nightly" test --release --locked -Zbuild-std --target "$host" -p tacho \
-        --no-default-features --lib -- cell:: measure::
+    local test=(cargo "+$nightly" test --release --locked -Zbuild-std --target "$host" -p tacho)
+    covers thread 'measuring, and the cell and the run in the library' "${test[@]}" --lib -- cell:: measure:: run::
+    covers thread 'cells of the simulated engine, started and stopped' "${test[@]}" --test cell
     unset RUSTFLAGS
 }
 

@@ -31,9 +31,10 @@ pub(super) fn check(axis: &Sourced<String>, settings: &[&Setting], alone: Result
         Some(Values::Counts(values)) if values.len() > 1 => Ok(()),
         Some(Values::Lengths(values)) if values.len() > 1 => {
             match values.iter().find(|value| !matches!(value, LengthDist::Fixed(_))) {
-                Some(drawn) => {
-                    refuse(format!("bisect_oom needs plain numbers, and axis '{name}' has {drawn}"), "give numbers of tokens")
-                }
+                Some(drawn) => refuse(
+                    format!("bisect_oom needs plain numbers, and axis '{name}' has {drawn}"),
+                    "give numbers of tokens",
+                ),
                 None => Ok(()),
             }
         }

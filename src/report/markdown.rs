@@ -5,8 +5,7 @@ use super::{
     advice, certificates,
     charts::THROUGHPUT_SVG,
     doubts::{self, Doubt},
-    frontier,
-    hardware, kernels, open,
+    frontier, hardware, kernels, open,
     rows::{Rows, more_rows, rows},
     text::{MISSING, code_block, escape, gib, seconds, shell},
 };

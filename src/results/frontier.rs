@@ -34,7 +34,10 @@ impl fmt::Display for Frontier {
             (Some(ran), true) => write!(f, "{series}: {axis} {ran} ran, {axis} {failed} ran out of memory"),
             (None, true) => write!(f, "{series}: {axis} {failed}, the least there is, ran out of memory"),
             (Some(ran), false) => {
-                write!(f, "{series}: {axis} {ran} ran, {axis} {failed} ran out of memory, and what lies between is not known")
+                write!(
+                    f,
+                    "{series}: {axis} {ran} ran, {axis} {failed} ran out of memory, and what lies between is not known"
+                )
             }
             (None, false) => write!(f, "{series}: {axis} {failed} ran out of memory; no smaller one ran"),
         }?;
@@ -69,7 +72,8 @@ pub fn frontiers(axis: &str, records: &[PointRecord]) -> Vec<Frontier> {
 fn frontier(axis: &str, values: &BTreeMap<u32, &PointRecord>) -> Option<Frontier> {
     let (&failed, first) = values.iter().find(|(_, record)| out_of_memory(record))?;
     let below = values.range(..failed);
-    let ran = below.clone().filter(|(_, record)| matches!(record.outcome, PointStatus::Ok)).map(|(value, _)| *value).last();
+    let ran =
+        below.clone().filter(|(_, record)| matches!(record.outcome, PointStatus::Ok)).map(|(value, _)| *value).last();
     let between = values.range(ran.map_or(0, |ran| ran + 1)..failed);
     let otherwise = between.clone().find_map(|(value, record)| match &record.outcome {
         PointStatus::Failed(failure) => Some((*value, failure.reason.clone())),
@@ -105,7 +109,8 @@ mod tests {
     #[test]
     fn the_frontier_lies_between_what_ran_and_what_did_not() {
         let oom = Some(Some(ErrorKind::OutOfMemory));
-        let found = |records: &[PointRecord]| frontiers("batch", records).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let found =
+            |records: &[PointRecord]| frontiers("batch", records).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert!(found(&[record(1, None), record(2, Some(None))]).is_empty());
         assert_eq!(
             found(&[record(16, oom), record(8, None), record(32, oom)]),

@@ -30,25 +30,24 @@ impl Run<'_> {
             let next = series.iter().find_map(|series| next(&axis, series, &planned, &own, &tried));
             let Some((value, mut point)) = next.filter(|_| !self.interrupted()) else { return Ok(()) };
             let last = records.iter().map(|record| record.point.number + 1).max().unwrap_or(0);
-            let known = own.iter().find(|record| record.point.series(&axis) == point.series(&axis) && record.point.on(&axis) == Some(value));
+            let known = own.iter().find(|record| {
+                record.point.series(&axis) == point.series(&axis) && record.point.on(&axis) == Some(value)
+            });
             point.number = known.map_or(last.max(self.plan.points.len() as u32), |record| record.point.number);
             tried.insert((point.series(&axis), value));
-            self.alone(configuration, point)?;
+            self.by_itself(configuration, point)?;
         }
     }
 
     /// Runs a point in a cell of its own, whose engine is loaded for this point's size.
-    fn alone(&mut self, configuration: &CellPlan, point: Point) -> Result<(), ResultsError> {
+    fn by_itself(&mut self, configuration: &CellPlan, point: Point) -> Result<(), ResultsError> {
         let digest = configuration.load.model.as_deref().map(|path| self.digest(path)).transpose();
         let digest = match digest {
             Ok(digest) => digest,
             Err(failure) => return self.failed(point, failure, None),
         };
-        let load = LoadConfig {
-            max_seqs: point.most_at_once(),
-            max_model_len: point.longest(),
-            ..configuration.load.clone()
-        };
+        let load =
+            LoadConfig { max_seqs: point.most_at_once(), max_model_len: point.longest(), ..configuration.load.clone() };
         let known = self.dir.info().engines.contains_key(&engine_label(&load, digest.as_deref()));
         let cell = CellPlan { load, points: vec![point.number] };
         // `run.json` tells of the configuration as the plan's own points had it, if it could be loaded for them.
@@ -94,7 +93,10 @@ fn next(
     let new = |value: u32| !tried.contains(&(series.to_owned(), value));
     // A load that runs out of memory was for the configuration's largest point, and says nothing of the others.
     let at_load = |(value, record): &&(u32, &PointRecord)| {
-        out_of_memory(record) && record.engine.is_none() && new(*value) && planned.iter().any(|point| point.number == record.point.number)
+        out_of_memory(record)
+            && record.engine.is_none()
+            && new(*value)
+            && planned.iter().any(|point| point.number == record.point.number)
     };
     if let Some((value, record)) = found.iter().filter(at_load).min_by_key(|(value, _)| *value) {
         return Some((*value, record.point.clone()));
