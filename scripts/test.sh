@@ -68,17 +68,8 @@ promised_cells() {
     done
 }
 
-# What cargo-deny says of licences and sources; advisories need the network and are `make audit`'s. Installing it takes ten
-# minutes: where it is missing that is said, and no test is failed by it.
-audit() {
-    local deny=$cache_dir/cargo-deny/bin/cargo-deny
-    if have cargo-deny; then deny=cargo-deny; fi
-    if have "$deny"; then
-        "$deny" check bans licenses sources
-    else
-        say "skipped: no cargo-deny on PATH or in $cache_dir/cargo-deny; \`make audit\` installs it"
-    fi
-}
+# What cargo-deny says of licences and sources, and of advisories where their database can be had (scripts/audit.sh).
+audit() { PYO3_PYTHON=$PYO3_PYTHON scripts/audit.sh --known; }
 
 model() {
     TACHO_TEST_MODEL=$(scripts/model.sh --verify) || return
@@ -125,7 +116,7 @@ engine_tests() { cargo test --release --locked --no-fail-fast "$@" -- --ignored 
 phase 'bootstrap' bootstrap
 phase 'format' cargo fmt --all --check
 phase 'lints' cargo clippy --release --workspace --all-targets --locked -- -D warnings
-phase 'licences and sources' audit
+phase 'licences, sources, advisories' audit
 phase 'docs' env RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --locked
 if [ "${1:-}" = lint ]; then
     summary

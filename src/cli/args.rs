@@ -441,6 +441,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", env = "TACHO_TRIAL_DEADLINE", hide_env = true, help_heading = "Trials")]
     pub trial_deadline: Option<String>,
 
+    /// Once a point has run out of memory, find where memory ends along this axis (batch, concurrency, requests, input, output
+    /// or length): points between the largest that ran and the smallest that did not, until they are neighbours
+    #[arg(long, value_name = "AXIS", env = "TACHO_BISECT_OOM", hide_env = true, help_heading = "Trials")]
+    pub bisect_oom: Option<String>,
+
     #[command(flatten)]
     pub validity: ValidityArgs,
 

@@ -5,7 +5,7 @@ use clap::{ArgMatches, parser::ValueSource};
 use tacho::fairness::FairnessMode;
 use tacho::plan::{
     Draft, EnduranceDraft, Origin, Parameter, Plan, PlanError, Resolved, SamplingDraft, Setting, Source, Sourced,
-    TraceMode, TrialsDraft, ValidityDraft, Values, check_overlaps,
+    TraceMode, TrialsDraft, ValidityDraft, Values, bisect, check_overlaps,
     compare::Compare,
     read,
     registry::Registry,
@@ -189,7 +189,10 @@ impl Layer<'_> {
             load_within: self.parse("load_deadline", &args.load_deadline, scalar::duration)?,
             trial_within: self.parse("trial_deadline", &args.trial_deadline, scalar::duration)?,
             telemetry: self.parse("telemetry", &args.telemetry, scalar::period)?,
-            endurance: EnduranceDraft::default(),
+            endurance: EnduranceDraft {
+                bisect_oom: self.parse("bisect_oom", &args.bisect_oom, bisect::named)?,
+                ..EnduranceDraft::default()
+            },
         })
     }
 

@@ -166,6 +166,9 @@ pub(super) fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usi
     for line in report::invalid_lines(info, &report.records) {
         writeln!(out, "{line}")?;
     }
+    for line in report::frontier_lines(info, &report.records) {
+        writeln!(out, "{line}")?;
+    }
     write!(out, "{}", comparison::paired_text(&comparison::paired::comparisons(info, &report.records)))?;
     writeln!(out, "run directory: {}", outputs.dir.display())?;
     writeln!(out, "report:        {}", outputs.page.display())?;

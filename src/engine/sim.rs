@@ -117,6 +117,10 @@ pub struct SimOptions {
     pub fault: Option<Fault>,
     /// Counted from the load on, warm-up included.
     pub fault_at_step: u64,
+    /// Memory runs out when the requests handed over need the KV entries of more tokens than this; None where it never does.
+    pub memory_tokens: Option<u64>,
+    /// Whether that is found when the engine is loaded, for as many and as long requests as the plan needs.
+    pub memory_at_load: bool,
     /// Whether it says that it works on a GPU, so that telemetry can be tried on recordings.
     pub gpu: bool,
     /// Stands for the model's weights: another number is another model.
@@ -145,11 +149,25 @@ impl Default for SimOptions {
             time: Time::Real,
             fault: None,
             fault_at_step: 0,
+            memory_tokens: None,
+            memory_at_load: false,
             gpu: false,
             weights: 0,
             logit_error: 0.0,
             logit_error_seed: 0,
             logit_error_varies: false,
+        }
+    }
+}
+
+impl SimOptions {
+    fn room_for(&self, tokens: u64) -> Result<(), EngineError> {
+        match self.memory_tokens.filter(|room| tokens > *room) {
+            Some(room) => Err(EngineError::new(
+                ErrorKind::OutOfMemory,
+                format!("sim: out of memory: {tokens} tokens of KV entries are needed, there is room for {room}"),
+            )),
+            None => Ok(()),
         }
     }
 }
@@ -216,6 +234,10 @@ impl Sim {
             return Err(EngineError::unsupported(
                 "sim: expected max_seqs and prefill_chunk of at least 1 and vocab_size of at least 16",
             ));
+        }
+        if options.memory_at_load {
+            let all = u64::from(config.max_seqs) * u64::from(config.max_model_len);
+            options.room_for(all)?;
         }
         let model = Model::new(&options)?;
         let effective = match serde_json::to_value(&options) {
@@ -513,6 +535,8 @@ impl Engine for Sim {
                 request.output_tokens,
             )));
         }
+        let handed_over = self.waiting.iter().chain(&self.running).map(|seq| seq.reserved).sum::<u64>();
+        self.options.room_for(handed_over + need)?;
         let changed = u32::from(self.lasting(Fault::ChangedPrompt));
         let ids = (0..).zip(request.prompt).map(|(place, id)| TokenId(if place == 0 { id.0 ^ changed } else { id.0 }));
         self.consumed = self.consumed.wrapping_add(ids_digest(request.id, ids));

@@ -40,6 +40,8 @@ pub struct Endurance {
     pub restarts: u32,
     /// The pause before a second restart with no point measured in between; doubled each time, none before a first.
     pub backoff: Duration,
+    /// The axis along which it is looked for where memory ends, once a point has run out of it; None for not at all.
+    pub bisect_oom: Option<String>,
 }
 
 impl Default for Endurance {
@@ -49,6 +51,7 @@ impl Default for Endurance {
             idle_within: Duration::from_secs(1800),
             restarts: 3,
             backoff: Duration::from_millis(250),
+            bisect_oom: None,
         }
     }
 }
@@ -64,6 +67,8 @@ pub struct EnduranceDraft {
     pub restarts: Option<Sourced<u32>>,
     /// The first pause.
     pub backoff: Option<Sourced<Duration>>,
+    /// An axis.
+    pub bisect_oom: Option<Sourced<String>>,
 }
 
 impl EnduranceDraft {
@@ -75,6 +80,7 @@ impl EnduranceDraft {
             idle_within: self.idle_within.or(weaker.idle_within),
             restarts: self.restarts.or(weaker.restarts),
             backoff: self.backoff.or(weaker.backoff),
+            bisect_oom: self.bisect_oom.or(weaker.bisect_oom),
         }
     }
 

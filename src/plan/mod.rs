@@ -3,6 +3,7 @@
 //! A plan file ([`read()`]), the environment and flags each give a [`Draft`]; the stronger lies over the weaker
 //! ([`Draft::over`]), and [`resolve()`] makes the [`Plan`] of it, with the origin of every value.
 
+pub mod bisect;
 pub mod compare;
 mod dataset;
 mod draft;

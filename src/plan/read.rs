@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{fairness::FairnessMode, metrics::service::SloError, workload::arrivals::ArrivalError};
 
-pub(super) const TOP: [&str; 17] = [
+pub(super) const TOP: [&str; 18] = [
     "name",
     "seed",
     "engine",
@@ -33,6 +33,7 @@ pub(super) const TOP: [&str; 17] = [
     "telemetry",
     "deadlines",
     "restarts",
+    "bisect_oom",
 ];
 pub(super) const TRIALS: [&str; 9] = [
     "target",
@@ -75,6 +76,11 @@ pub fn read(source: &Source, registry: &Registry) -> Result<Draft, PlanError> {
             }
             "deadlines" => deadlines(value, &mut draft)?,
             "restarts" => draft.endurance.restarts(value)?,
+            "bisect_oom" => {
+                let axis = super::bisect::named(value.text("an axis, such as \"batch\"")?);
+                let axis = axis.map_err(|problem| PlanError::at(&value.at(), problem))?;
+                draft.endurance.bisect_oom = Some(sourced(value, axis));
+            }
             "slo" => {
                 let text = value.text("limits such as \"ttft=200ms,tpot=50ms\"")?;
                 let slo = text.parse().map_err(|problem: SloError| PlanError::at(&value.at(), problem.to_string()))?;

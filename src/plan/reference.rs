@@ -72,6 +72,12 @@ const GENERAL: &[Key] = &[
         "agree = true",
     ),
     key(
+        "bisect_oom",
+        "`batch`, `concurrency`, `requests`, `input`, `output` or `length`",
+        "the axis along which it is looked for where memory ends, once a point has run out of it: [reliability](reliability.md)",
+        "bisect_oom = \"batch\"",
+    ),
+    key(
         "telemetry",
         "a period such as `100ms`, or `off`",
         "how often the hardware is sampled in timed trials",

@@ -229,12 +229,25 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     let load_within = told.tell_or("deadlines.load", draft.load_within, by_weights, text);
     let trial_within = told.tell_or("deadlines.trial", draft.trial_within, by_work(scaled.trial), text);
     let (said, base) = (draft.endurance, Endurance::default());
+    if let Some(axis) = &said.bisect_oom {
+        let settings: Vec<&Setting> = settings.iter().collect();
+        let alone = match (zip, &compare) {
+            (true, _) => Err("axes that advance together"),
+            (_, Some(_)) => Err("compare"),
+            _ => Ok(()),
+        };
+        super::bisect::check(axis, &settings, alone)?;
+    }
     let warmup = Sourced::new(Scaled::warmup(trial_within), Origin::Default("default: twice a trial's"));
     let endurance = Endurance {
         warmup_within: told.tell_or("deadlines.warmup", said.warmup_within, warmup, text),
         idle_within: told.tell_or("deadlines.idle", said.idle_within, by_work(scaled.idle), text),
         restarts: told.tell("restarts.budget", said.restarts, base.restarts, u32::to_string),
         backoff: told.tell("restarts.backoff", said.backoff, base.backoff, text),
+        bisect_oom: said.bisect_oom.map(|axis| {
+            told.push("bisect_oom", axis.value.clone(), &axis.at);
+            axis.value
+        }),
     };
     let plan = Plan {
         name,

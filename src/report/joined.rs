@@ -1,7 +1,7 @@
 //! Places for what other modules know of a run: one function each, which the page calls. None is shown as "not recorded in
 //! this run".
 use super::{
-    certificates,
+    certificates, frontier,
     rows::{Heading, Rows},
 };
 use crate::{
@@ -45,6 +45,17 @@ pub(super) fn fairness(info: &RunInfo, _: &[PointRecord]) -> Option<Section> {
 pub(super) fn certificates(info: &RunInfo, records: &[PointRecord]) -> Option<Section> {
     let says = "What is invalid is not to be believed, and is neither ranked nor compared; docs/validity.md says what each reason means.";
     Some(Section { says: says.to_owned(), rows: certificates::rows(info, records) })
+}
+
+/// Where memory ends, of a run that looked for it.
+pub(super) fn frontier(info: &RunInfo, records: &[PointRecord]) -> Option<Section> {
+    let found = frontier::of(info, records);
+    let headings = ["series", "largest that ran", "smallest that ran out of memory", "neighbours"];
+    let headings = headings.map(|text| Heading { text: text.to_owned(), numeric: false }).into();
+    (!found.is_empty()).then(|| Section {
+        says: frontier::SAYS.to_owned(),
+        rows: Rows { headings, rows: found.iter().map(frontier::row).collect() },
+    })
 }
 
 /// Differences between engines from trials that were run in turn.

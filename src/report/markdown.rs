@@ -5,7 +5,7 @@ use super::{
     advice, certificates,
     charts::THROUGHPUT_SVG,
     doubts::{self, Doubt},
-    hardware, kernels, open, provenance,
+    frontier, hardware, kernels, open, provenance,
     rows::{Rows, more_rows, rows},
     text::{MISSING, code_block, escape, seconds},
     turns,
@@ -38,6 +38,7 @@ pub fn markdown(info: &RunInfo, records: &[PointRecord]) -> String {
     figures(&mut text, records, &certificates);
     load_section(&mut text, records);
     turns_section(&mut text, records);
+    frontier::section(&mut text, info, records);
     certificates::section(&mut text, records, &certificates);
     text.push_str(&fairness::markdown(&fairness::of_run(info), escape));
     if let Some(agreement) = &info.agreement {

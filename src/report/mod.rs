@@ -5,6 +5,7 @@ mod certificates;
 mod charts;
 mod doubts;
 pub mod export;
+mod frontier;
 mod hardware;
 mod html;
 mod joined;
@@ -23,6 +24,7 @@ mod turns;
 mod write;
 
 pub use certificates::invalid_lines;
+pub use frontier::frontier_lines;
 pub use markdown::markdown;
 pub use show::show;
 pub use sums::append_across;

@@ -7,6 +7,7 @@ mod columns;
 mod encode;
 mod error;
 pub(crate) mod files;
+pub mod frontier;
 mod hardware;
 mod journal;
 mod merge;

@@ -103,7 +103,7 @@ pub(super) struct Run<'a> {
     pub(super) hardware: Hardware<'a>,
     gpu_memory: GpuMemory<'a>,
     /// When the last cell died, until the next one has started.
-    died_ns: Option<u64>,
+    pub(super) died_ns: Option<u64>,
 }
 
 /// A cell with its engine loaded.
@@ -149,6 +149,7 @@ impl Run<'_> {
     fn one_after_another(&mut self) -> Result<(), ResultsError> {
         for cell in self.plan.cells() {
             self.cell(&cell)?;
+            self.bisect(&cell)?;
             if self.interrupted() {
                 break;
             }
@@ -258,7 +259,7 @@ impl Run<'_> {
         Ok(Loaded { cell, info, load_ns, hardware, restart_ns })
     }
 
-    fn point(
+    pub(super) fn point(
         &mut self,
         running: &mut Loaded,
         point: Point,
@@ -277,7 +278,7 @@ impl Run<'_> {
             hardware: &self.hardware,
             limits: &running.hardware,
         };
-        self.progress.point(number, self.plan.points.len() as u32, &point.label());
+        self.progress.point(number, (self.plan.points.len() as u32).max(number + 1), &point.label());
         let key = bench.key(&point);
         if let Some(old) = self.finished.remove(&number)
             && old.key.is_some()
@@ -307,7 +308,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn note(&mut self, record: PointRecord) {
+    pub(super) fn note(&mut self, record: PointRecord) {
         self.seen.insert(record.point.number);
         if self.plan.trace != TraceMode::Off {
             self.records.insert(record.point.number, record);

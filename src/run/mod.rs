@@ -4,6 +4,7 @@ mod capacity;
 mod counters;
 mod datasets;
 mod execute;
+mod frontier;
 mod gpu_memory;
 mod hardware;
 mod launches;

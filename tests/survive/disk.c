@@ -1,7 +1,8 @@
 /* A disk that fails, for tests of what survives it: preloaded into tacho, it lets the call with number TACHO_FAIL_AT (from 1,
  * of those that touch a file below TACHO_FAIL_UNDER) fail, and every later one too, as a full or dying disk does. TACHO_FAIL_HOW
  * is `full` (write, ftruncate and rename say ENOSPC, a write after half of its bytes), `sync` (fsync and fdatasync say EIO), or
- * `once` (as full, but that one call only). TACHO_FAIL_COUNT names a file that gets the number of calls seen. */
+ * `once` (as full, but that one call only). `slow` lets nothing fail: each of those calls takes TACHO_SLOW_MS longer.
+ * TACHO_FAIL_COUNT names a file that gets the number of calls seen. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static atomic_long seen;
@@ -32,6 +34,13 @@ static int ours(int fd) {
 static int fails(const char *how) {
     const char *at = getenv("TACHO_FAIL_AT"), *kind = getenv("TACHO_FAIL_HOW");
     if (!kind) return 0;
+    if (strcmp(kind, "slow") == 0) {
+        const char *delay = getenv("TACHO_SLOW_MS");
+        long ms = delay ? atol(delay) : 0;
+        nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+        seen++;
+        return 0;
+    }
     int once = strcmp(kind, "once") == 0;
     if (strcmp(once ? "full" : kind, how) != 0) return 0;
     long number = ++seen, wanted = at ? atol(at) : 0;

@@ -2,16 +2,16 @@
 //! and preloaded.
 use super::*;
 
-/// The double, compiled; None, with the reason printed, where there is no C compiler.
-fn failing_disk(folder: &std::path::Path) -> Option<PathBuf> {
-    let library = folder.join("disk.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/survive/disk.c");
+/// A double of what lies below `tacho`, compiled to be preloaded; None, with the reason printed, where there is no C compiler.
+pub fn preloaded(folder: &std::path::Path, name: &str) -> Option<PathBuf> {
+    let library = folder.join(format!("{name}.so"));
+    let source = format!("{}/tests/survive/{name}.c", env!("CARGO_MANIFEST_DIR"));
     let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([source, "-ldl"]).status();
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([&source, "-ldl"]).status();
     match compiled {
         Ok(status) if status.success() => Some(library),
         other => {
-            eprintln!("skipped: the double of a failing disk cannot be compiled here (needs cc): {other:?}");
+            eprintln!("skipped: the double {name}.c cannot be compiled here (needs cc): {other:?}");
             None
         }
     }
@@ -44,7 +44,7 @@ impl Disk {
 /// Lets the disk fail at every `stride`-th call, and resumes on a good one.
 fn every_call(how: &'static str, stride: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let Some(library) = failing_disk(folder.path()) else { return };
+    let Some(library) = preloaded(folder.path(), "disk") else { return };
     let disk = Disk { library, how };
     let whole = Scratch::new();
     let (output, calls) = disk.run(&whole, 0);

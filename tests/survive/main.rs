@@ -2,10 +2,13 @@
 //! with hundreds of kills and a thousand faults, are ignored here and run by `make soak`; docs/reliability.md has the table.
 mod disk;
 mod engine;
+mod memory;
 #[path = "../program/mod.rs"]
 mod program;
 mod soak;
+mod steady;
 mod supervisor;
+mod trust;
 
 use std::{
     collections::BTreeMap,

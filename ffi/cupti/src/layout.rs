@@ -171,7 +171,9 @@ mod tests {
             state
         };
         let (mut read, mut refused) = (0, 0);
-        for _ in 0..200_000 {
+        // Miri takes a thousand times as long.
+        let rounds = if cfg!(miri) { 2_000 } else { 200_000 };
+        for _ in 0..rounds {
             let length = (next() % 256) as usize;
             let mut bytes: Vec<u8> = (0..length).map(|_| next() as u8).collect();
             if length >= 4 {
@@ -182,6 +184,6 @@ mod tests {
                 _ => read += 1,
             }
         }
-        assert!(read > 10_000 && refused > 10_000, "{read} read, {refused} refused");
+        assert!(read > rounds / 20 && refused > rounds / 20, "{read} read, {refused} refused");
     }
 }

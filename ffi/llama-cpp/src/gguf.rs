@@ -15,6 +15,8 @@ use crate::types;
 const AGAIN: &str = "fetch the file again";
 /// What llama.cpp itself takes at most.
 const MAX_DIMS: u32 = 4;
+/// The longest string and array that are kept: a file with holes can promise far more than memory has.
+const KEEP: u64 = 1 << 26;
 const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// A tensor as the header describes it; it lies whole inside the file.
@@ -179,6 +181,7 @@ impl Walk {
             8 => {
                 let length = self.u64("a string's length")?;
                 self.room(length, "a string")?;
+                keep(length, "a string")?;
                 let mut text = vec![0; length as usize];
                 self.read(&mut text, "a string")?;
                 String::from_utf8_lossy(&text).into_owned().into()
@@ -187,6 +190,7 @@ impl Walk {
                 let kind = self.u32("an array's type")?;
                 let length = self.u64("an array's length")?;
                 self.room(length, "an array")?;
+                keep(length, "an array")?;
                 let values = (0..length).map(|_| self.kept_value(kind, depth + 1));
                 Value::Array(values.collect::<Result<_, _>>()?)
             }
@@ -280,6 +284,13 @@ impl Walk {
              end at {}: {AGAIN}",
             self.at, self.size
         ))
+    }
+}
+
+fn keep(length: u64, what: &str) -> Result<(), String> {
+    match length <= KEEP {
+        true => Ok(()),
+        false => Err(format!("expected {what} of at most {KEEP}, found {length}: {AGAIN}")),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Compiles `cpp/bridge.cpp` and links what it needs.
 use std::path::{Path, PathBuf};
 
+/// Set by `scripts/trtllm-sanitize.sh`: the C++ side is compiled with AddressSanitizer and UndefinedBehaviorSanitizer.
+const SANITIZE: &str = "TACHO_SANITIZE_CXX";
 const DOUBLE: &str = "tests/doubles/tensorrt_llm";
 
 /// Builds the bridge against the real library or the double.
@@ -18,6 +20,16 @@ pub fn build() -> Result<(), String> {
     } else {
         println!("cargo::rustc-cfg=trtllm_double");
         double(&root, &mut bridge);
+    }
+    println!("cargo::rerun-if-env-changed={SANITIZE}");
+    if std::env::var_os(SANITIZE).is_some() {
+        for flag in ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"] {
+            bridge.flag(flag);
+        }
+        // By name: rustc has the compiler link no library by itself.
+        for library in ["-lasan", "-lubsan"] {
+            println!("cargo::rustc-link-arg={library}");
+        }
     }
     bridge.try_compile("tacho_trtllm_bridge").map_err(|error| {
         format!(

@@ -42,6 +42,7 @@ pub(super) struct Page {
     engines: Vec<EngineView>,
     fairness: Option<SectionView>,
     certificates: Option<SectionView>,
+    frontier: Option<SectionView>,
     comparison: Option<SectionView>,
     metrics: Vec<(String, String, String)>,
     percentiles: &'static str,
@@ -153,6 +154,7 @@ impl Page {
             engines: info.engines.iter().map(|(label, record)| engine(label, record)).collect(),
             fairness: joined::fairness(info, records).map(Into::into),
             certificates: joined::certificates(info, records).map(Into::into),
+            frontier: joined::frontier(info, records).map(Into::into),
             comparison: joined::comparison(info, records).map(Into::into),
             metrics: METRICS
                 .iter()

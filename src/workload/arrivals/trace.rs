@@ -90,6 +90,12 @@ pub fn read_trace(file: &Path, requests: usize) -> Result<Vec<f64>, TraceError> 
             first = seconds;
         }
         let offset = seconds - first;
+        if !offset.is_finite() {
+            return Err(at(
+                line,
+                format!("{seconds} s is too far from the first time, {first} s, to be counted from it"),
+            ));
+        }
         if let Some(before) = times.last().filter(|before| offset < **before) {
             let back = before - offset;
             return Err(at(
@@ -169,10 +175,13 @@ fn date_time(text: &str) -> Option<f64> {
         && (0..24).contains(&hour)
         && (0..60).contains(&minute)
         && (0.0..61.0).contains(&second);
+    if !valid {
+        return None;
+    }
     // Days of the civil calendar, counted with March as the first month so that leap days come last.
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day;
-    valid.then(|| (days * 86_400 + hour * 3600 + minute * 60) as f64 + second)
+    Some((days * 86_400 + hour * 3600 + minute * 60) as f64 + second)
 }
 
 #[cfg(test)]

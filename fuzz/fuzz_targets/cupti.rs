@@ -1,0 +1,2 @@
+#![no_main]
+tacho_fuzz::target!(cupti_records);

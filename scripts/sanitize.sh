@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Looks for undefined behaviour, memory errors, leaks and data races, by running tests under tools that see them. Minutes a part.
+#
+#   scripts/sanitize.sh [PART...]    miri, address, thread, trtllm (all of them)
+#
+# miri     pure code: CUPTI's records and the trace file's, the protocol of cells, GGUF headers, schedules, statistics
+# address  AddressSanitizer and LeakSanitizer over the ffi crates that can be built here: crash, cupti with its double, llama.cpp
+# thread   ThreadSanitizer over cells and measuring, the standard library included
+# trtllm   the C++ half of TensorRT-LLM's bridge over its double, by scripts/trtllm-sanitize.sh (a stable compiler)
+#
+# The first three need a nightly toolchain (TACHO_NIGHTLY names it) with miri and rust-src; what is missing is told and its part
+# skipped. CARGO_TARGET_DIR names where it is all built: not the place of ordinary builds.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+
+nightly=${TACHO_NIGHTLY:-nightly}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target/sanitize}
+# Slow code that is soon compiled: the tools cost more than the compiler saves.
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64
+# Tests must not take this for an ordinary build: times and heap counts are the tool's.
+export TACHO_SANITIZED=1
+host=$(rustc -vV | sed -n 's/^host: //p')
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=()
+told=()
+
+# Whether the toolchain has a component; says so when not.
+has_component() {
+    rustup component list --toolchain "$nightly" --installed 2>/dev/null | grep "^$1" >/dev/null && return
+    told+=("$2: skipped: rustup component add --toolchain $nightly $1")
+    return 1
+}
+
+# covers PART WHAT COMMAND...: runs tests, and keeps how many of them passed.
+covers() {
+    local part=$1 what=$2 status=0 passed ignored
+    shift 2
+    say "== $part: $what"
+    "$@" >"$log" 2>&1 || status=$?
+    passed=$(awk '/^test result:/ { sum += $4 } END { print sum + 0 }' "$log")
+    ignored=$(awk '/^test result:/ { sum += $8 } END { print sum + 0 }' "$log")
+    grep -E '^test .*ignored|skipped: ' "$log" | sort -u | head -20 >&2 || true
+    if [ "$status" -ne 0 ]; then
+        grep -vE '^test .* ok$|Compiling|Checking|Running' "$log" | tail -60 >&2
+        failed+=("$part: $what")
+        told+=("$part: $what: FAILED (exit $status) after $passed tests")
+    elif [ "$passed" -eq 0 ]; then
+        failed+=("$part: $what")
+        told+=("$part: $what: no test ran")
+    else
+        told+=("$part: $what: $passed tests passed, $ignored ignored")
+    fi
+}
+
+# Pure code. What reads files or the clock needs the host; blake3's assembly, processes and sockets are beyond Miri.
+miri() {
+    has_component miri miri && has_component rust-src miri || return 0
+    export MIRIFLAGS=-Zmiri-disable-isolation
+    covers miri 'CUPTI records, trace records, names' cargo "+$nightly" miri test --locked -p tacho-cupti --lib
+    covers miri 'stack texts of crashed cells' cargo "+$nightly" miri test --locked -p tacho-crash --lib
+    # Laws of large numbers take Miri hours, and snapshots start a process.
+    local skip=(--skip draws_have --skip uniform_reaches --skip the_reason --skip with_file_and_line)
+    covers miri 'protocol, GGUF, lengths, arrivals, traces, without the harness' \
+        cargo "+$nightly" miri test --locked -p tacho --no-default-features --lib -- "${skip[@]}" \
+        cell::protocol gguf:: workload::length workload::arrivals::trace measure::trace::format engine::digest secrets
+    unset MIRIFLAGS
+}
+
+address() {
+    export RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes"
+    export ASAN_OPTIONS=detect_leaks=1:detect_odr_violation=0
+    covers address 'crash handler' cargo "+$nightly" test --release --locked --target "$host" -p tacho-crash
+    covers address 'CUPTI collector and its double' \
+        cargo "+$nightly" test --release --locked --target "$host" -p tacho-cupti -p tacho-cupti-double
+    local model
+    if model=$(scripts/model.sh); then
+        # llama.cpp itself is not compiled anew: its allocations are watched (overruns of them by us, leaks), its accesses are not.
+        TACHO_TEST_MODEL=$model covers address 'llama.cpp binding, with the test model' \
+            cargo "+$nightly" test --release --locked --target "$host" -p tacho-llama-cpp
+    else
+        told+=("address: llama.cpp: skipped: no test model")
+    fi
+    unset RUSTFLAGS ASAN_OPTIONS
+}
+
+thread() {
+    has_component rust-src thread || return 0
+    export RUSTFLAGS=-Zsanitizer=thread
+    local test=(cargo "+$nightly" test --release --locked -Zbuild-std --target "$host" -p tacho)
+    covers thread 'measuring, and the cell and the run in the library' "${test[@]}" --lib -- cell:: measure:: run::
+    covers thread 'cells of the simulated engine, started and stopped' "${test[@]}" --test cell
+    unset RUSTFLAGS
+}
+
+trtllm() {
+    covers trtllm "C++ bridge of TensorRT-LLM over its double" scripts/trtllm-sanitize.sh
+}
+
+parts=("$@")
+[ $# -gt 0 ] || parts=(miri address thread trtllm)
+for part in "${parts[@]}"; do
+    case $part in
+    miri | address | thread)
+        rustc "+$nightly" --version >/dev/null 2>&1 || { told+=("$part: skipped: no toolchain '$nightly'"); continue; }
+        "$part"
+        ;;
+    trtllm) trtllm ;;
+    *) die "unknown part '$part'; expected miri, address, thread or trtllm" ;;
+    esac
+done
+printf '%s\n' "${told[@]}"
+[ "${#failed[@]}" -eq 0 ] || die "something was found, see above: ${failed[*]}"
