@@ -114,6 +114,7 @@ fn search(capacity: &Capacity, subtitle: String) -> Chart {
         y: axis("end-to-end latency, mean (ms)", log_y),
         series,
         notes: capacity.notes.clone(),
+        invalid: Default::default(),
     }
 }
 
@@ -134,6 +135,7 @@ fn curve(capacity: &Capacity, subtitle: String) -> Chart {
         y: axis("end-to-end latency, mean (ms)", log_y),
         series,
         notes: Vec::new(),
+        invalid: Default::default(),
     }
 }
 
