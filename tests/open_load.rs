@@ -245,7 +245,12 @@ fn capacity(args: &[&str]) -> (f64, f64, f64, usize) {
     let found: Value = serde_json::from_str(&fs::read_to_string(dir.join("capacity.json")).unwrap()).unwrap();
     assert_eq!(found["converged"], true, "{found:#}");
     let number = |name: &str| found[name].as_f64().unwrap();
-    assert!(found["knee"].is_u64() && dir.join("points.csv").exists());
+    assert!(found["knee"].is_u64() && dir.join("charts/capacity.svg").exists());
+    // A point a trial.
+    let rows: Value = serde_json::from_str(&fs::read_to_string(dir.join("points.json")).unwrap()).unwrap();
+    assert_eq!(rows.as_array().map(Vec::len), found["probes"].as_array().map(Vec::len));
+    let page = fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("Capacity: the highest load that meets the service level"));
     (number("estimate"), number("low"), number("high"), found["probes"].as_array().unwrap().len())
 }
 

@@ -52,7 +52,7 @@ pub fn find_capacity(
         Some(cell) => run.search(cell, search)?,
         None => Err("the plan has no point".to_owned()),
     };
-    let records: Vec<PointRecord> = std::mem::take(&mut run.records).into_values().collect();
+    let records = run.dir.journalled(|_| true)?;
     if let Ok(capacity) = &capacity {
         run.dir.put(FILE, capacity)?;
     }
