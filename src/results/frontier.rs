@@ -72,8 +72,11 @@ pub fn frontiers(axis: &str, records: &[PointRecord]) -> Vec<Frontier> {
 fn frontier(axis: &str, values: &BTreeMap<u32, &PointRecord>) -> Option<Frontier> {
     let (&failed, first) = values.iter().find(|(_, record)| out_of_memory(record))?;
     let below = values.range(..failed);
-    let ran =
-        below.clone().filter(|(_, record)| matches!(record.outcome, PointStatus::Ok)).map(|(value, _)| *value).next_back();
+    let ran = below
+        .clone()
+        .filter(|(_, record)| matches!(record.outcome, PointStatus::Ok))
+        .map(|(value, _)| *value)
+        .next_back();
     let between = values.range(ran.map_or(0, |ran| ran + 1)..failed);
     let otherwise = between.clone().find_map(|(value, record)| match &record.outcome {
         PointStatus::Failed(failure) => Some((*value, failure.reason.clone())),
