@@ -168,10 +168,20 @@ impl Ranking {
         format!("{} {}{interval}, {}", fine(entry.estimate.value), self.unit, entry.at)
     }
 
-    /// Every engine's figure beside the others', without a verdict.
-    pub(in crate::report) fn figures(&self) -> String {
-        let all: Vec<String> = self.entries.iter().map(|e| format!("{}: {}", e.engine, self.figure(e))).collect();
-        format!("{}.", all.join("; "))
+    /// The figures of the first so many engines beside each other, without a verdict; what they share is said once.
+    pub(in crate::report) fn figures(&self, most: usize) -> String {
+        let shown = &self.entries[..most.min(self.entries.len())];
+        let Some(first) = shown.first() else { return String::new() };
+        if shown.iter().any(|entry| entry.at != first.at) {
+            let all: Vec<String> = shown.iter().map(|e| format!("{}: {}", e.engine, self.figure(e))).collect();
+            return format!("{}.", all.join("; "));
+        }
+        let short = |entry: &Entry| {
+            let interval = entry.estimate.interval.map(|(low, high)| format!(" ({} … {})", fine(low), fine(high)));
+            format!("{} {}{}", entry.engine, fine(entry.estimate.value), interval.unwrap_or_default())
+        };
+        let all: Vec<String> = shown.iter().map(short).collect();
+        format!("{}; {}, {}.", all.join(", "), self.unit, first.at)
     }
 
     /// What to use, why and how sure, in a sentence or two of plain text.
@@ -193,21 +203,16 @@ impl Ranking {
                 format!("{}.{}", figure(first), lead.unwrap_or_default())
             }
             Sureness::Ambiguous => {
-                let all: Vec<String> = self
-                    .entries
-                    .iter()
-                    .take(self.candidates())
-                    .map(|e| format!("{}: {}", e.engine, figure(e)))
-                    .collect();
-                format!("Their intervals overlap, so this run does not tell which is better. {}.", all.join("; "))
+                let figures = self.figures(self.candidates());
+                format!("Their intervals overlap, so this run does not tell which is better. {figures}")
             }
             Sureness::Refused => {
                 let why = self.refused.as_deref().unwrap_or_default();
-                format!("{} No winner and no ratio, {why}.", self.figures())
+                format!("{} No winner and no ratio, {why}.", self.figures(usize::MAX))
             }
             Sureness::Unknown => {
                 let why = self.entries.iter().find_map(|entry| entry.estimate.null_reason.clone()).unwrap_or_default();
-                format!("No verdict without intervals ({why}). By the medians alone: {}", self.figures())
+                format!("No verdict without intervals ({why}). By the medians alone: {}", self.figures(usize::MAX))
             }
         }
     }

@@ -198,9 +198,12 @@ fn facts(info: &RunInfo, records: &[PointRecord]) -> Vec<(String, String)> {
         (
             "model".to_owned(),
             list(&|e| {
+                // An engine may know its model by nothing but where it lies.
+                let place = e.model.name.strip_prefix('/').and_then(|path| path.rsplit('/').next());
+                let name = place.unwrap_or(&e.model.name);
                 Some(match &e.model.weights_dtype {
-                    Some(dtype) => format!("{} ({dtype})", e.model.name),
-                    None => e.model.name.clone(),
+                    Some(dtype) => format!("{name} ({dtype})"),
+                    None => name.to_owned(),
                 })
             }),
         ),
@@ -300,9 +303,10 @@ fn card(purpose: Use, advice: &Advice) -> Card {
                 Sureness::Ambiguous => "ambiguous",
                 Sureness::Unknown | Sureness::Alone | Sureness::Refused => "unknown",
             },
-            // The headline has said it for all of them.
-            sentence: match advice.refused_alike() {
-                Some(_) if sureness == Sureness::Refused => ranking.figures(),
+            // What the badge and the headline have said already is not said again.
+            sentence: match (sureness, advice.refused_alike()) {
+                (Sureness::Refused, Some(_)) => ranking.figures(usize::MAX),
+                (Sureness::Ambiguous, _) => ranking.figures(ranking.candidates()),
                 _ => ranking.sentence(),
             },
         }
