@@ -63,7 +63,7 @@ pub struct DatasetArgs {
     #[arg(long, value_name = "ORDER", env = "TACHO_DATASET_ORDER", hide_env = true)]
     pub dataset_order: Option<String>,
     /// Requests of a conversation: its first turn, or all its answered turns, or at most N of them, each asked after the one before
-    /// has ended; --requests then counts conversations, as --num-chat-sessions does elsewhere [default: first]
+    /// has ended; requests are then counted in conversations [default: first]
     #[arg(long, value_name = "first|all|N", env = "TACHO_DATASET_TURNS", hide_env = true)]
     pub dataset_turns: Option<String>,
     /// Between the end of a turn and the next one: a time, or exponential:MEAN, drawn from the seed [default: 0]
