@@ -145,7 +145,10 @@ impl Pool {
         let path: PathBuf = folder.join(format!("prompts-{length}-{}.tacho", &saved.header().digest[..8]));
         saved.write(&path).map_err(|error| error.to_string())?;
         let path = fs::canonicalize(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Self { saved: SavedRef { path, digest: saved.header().digest.clone(), order: Order::Sample, think: None }, texts })
+        Ok(Self {
+            saved: SavedRef { path, digest: saved.header().digest.clone(), order: Order::Sample, think: None },
+            texts,
+        })
     }
 
     /// The text of a prompt of this pool.
