@@ -73,7 +73,8 @@ fn slow_run(scratch: &Scratch, library: &std::path::Path, count: &std::path::Pat
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let calls: u32 = fs::read_to_string(count).unwrap().trim().parse().unwrap();
     println!("{calls} slow calls, {:.1} s", began.elapsed().as_secs_f64());
-    assert!(calls > 10 && began.elapsed() > Duration::from_millis(SLOW_MS.into()) * calls, "the disk was not slow");
+    // Tables are written by several threads at once.
+    assert!(calls > 10 && began.elapsed() > Duration::from_millis(SLOW_MS.into()) * calls / 4, "the disk was not slow");
 }
 
 #[test]
