@@ -117,7 +117,7 @@ class Engine:
             for sequence, prompt, wanted in zip(sequences, prompts[wave], output_tokens[wave]):
                 # MAX gives prompt and output back as one; that the prompt stands there unchanged is what it consumed.
                 consumed = len(prompt) if sequence[: len(prompt)] == list(prompt) else 0
-                self._consumed.append((None, sequence[: len(prompt)]))
+                self._consumed.append((sequence, len(prompt)))
                 ids = sequence[consumed:]
                 rows.append((ids, consumed, "length" if len(ids) == wanted else "stop"))
         return rows
@@ -167,7 +167,7 @@ class Engine:
         self._refuse("cancel")
 
     def consumed(self):
-        return self._consumed
+        return [(None, sequence[:length]) for sequence, length in self._consumed]
 
     def reset(self):
         self._consumed = []

@@ -197,6 +197,7 @@ class Engine:
         characters = 0
         for output in self._llm.generate(fed, params, use_tqdm=False):
             self._hits += output.num_cached_tokens or 0
+            self._consumed.append((None, output.prompt_token_ids))
             completion = output.outputs[0]
             characters += len(completion.text)
             finish = _FINISH.get(completion.finish_reason, "error")

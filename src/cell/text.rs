@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{Ended, check_ids, hash_ids, hash_start};
 use crate::{
-    engine::{Broken, Completions, Engine, EngineError, RequestBatch},
+    engine::{Broken, Completions, Engine, EngineError, RequestBatch, ids_digest},
     measure::monotonic_ns,
     workload::{Workload, WorkloadSpec},
 };
@@ -57,6 +57,13 @@ pub fn run_text(engine: &mut dyn Engine, spec: &TextSpec) -> Result<TextDone, En
     let vocab_size = engine.info().model.vocab_size;
     let mut done = TextDone { start_ns, end_ns, input_tokens: 0, output_tokens: 0, output_digest: 0, characters };
     check(&batch, &answer, vocab_size, &mut done)?;
+    let given = batch
+        .iter()
+        .fold(0_u64, |sum, request| sum.wrapping_add(ids_digest(request.id, request.prompt.iter().copied())));
+    if engine.consumed_digest().is_some_and(|consumed| consumed != given) {
+        let message = "the engine's tokenizer made other ids of the texts than the prompts have".to_owned();
+        return Err(EngineError::mismatch(message));
+    }
     if spec.detokenise && characters == 0 {
         let message = format!("{} output tokens were to be decoded, and no character came out", done.output_tokens);
         return Err(EngineError::mismatch(message));

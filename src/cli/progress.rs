@@ -71,6 +71,10 @@ impl Progress for Lines {
         Self::line(&format!("{} {}: {}", self.point, self.trial, rate_text(tokens_per_second, interval)));
     }
 
+    fn gpu(&mut self, state: &str) {
+        Self::line(&format!("{} {}: {state}", self.point, self.trial));
+    }
+
     fn point_done(&mut self, line: &str) {
         Self::line(&format!("{} {line}", self.point));
     }
@@ -159,6 +163,11 @@ impl Progress for Bars {
 
     fn trial_done(&mut self, tokens_per_second: f64, interval: Option<(f64, f64)>) {
         self.rate = format!("last {}", rate_text(tokens_per_second, interval));
+        self.now.set_message(format!("{}  {}", self.label, self.rate));
+    }
+
+    fn gpu(&mut self, state: &str) {
+        self.rate = format!("{}  {state}", self.rate);
         self.now.set_message(format!("{}  {}", self.label, self.rate));
     }
 

@@ -31,12 +31,15 @@ pub type Body = (Vec<u8>, u64, u64);
 pub fn run_batch(client: &Client, bodies: &[Body]) -> Result<Batch, HttpError> {
     let barrier = Barrier::new(bodies.len() + 1);
     let ask = |body: &[u8]| {
+        // Once for all threads to run, once for the clock.
+        barrier.wait();
         barrier.wait();
         client.complete(body)
     };
     let ask = &ask;
     let (start_ns, answers) = std::thread::scope(|scope| {
         let threads: Vec<_> = bodies.iter().map(|(body, ..)| scope.spawn(move || ask(body))).collect();
+        barrier.wait();
         let start_ns = monotonic_ns();
         barrier.wait();
         let answers: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();

@@ -8,6 +8,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -52,7 +53,7 @@ impl Server {
     /// output and error are appended to `log`. Variables whose names say that they hold a secret are not handed on.
     ///
     /// # Errors
-    /// [`HttpError::Server`] with the log's last lines when it cannot be started, ends, or is not ready `within` the time.
+    /// [`HttpError::Server`] with the log's last lines when it cannot be started, ends, or is not ready `within` the time, and when the run is `interrupted` meanwhile.
     pub fn start(
         tacho: &Path,
         command: &dyn Fn(u16) -> Result<Vec<OsString>, String>,
@@ -60,6 +61,7 @@ impl Server {
         health: &str,
         log: &Path,
         within: Duration,
+        interrupted: &AtomicBool,
     ) -> Result<Self, HttpError> {
         let failed = |what: String| HttpError::Server { what, last_lines: Vec::new() };
         let port = free_port().map_err(|error| failed(format!("there is no free port: {error}")))?;
@@ -116,19 +118,25 @@ impl Server {
         }
         match pid {
             0 => Err(server.gone("it could not be started")),
-            _ => server.wait_until_ready(health, within).map(|()| server),
+            _ => server.wait_until_ready(health, within, interrupted).map(|()| server),
         }
     }
 
-    fn wait_until_ready(&mut self, health: &str, within: Duration) -> Result<(), HttpError> {
+    fn wait_until_ready(&mut self, health: &str, within: Duration, interrupted: &AtomicBool) -> Result<(), HttpError> {
         let deadline = Instant::now() + within;
         let client = Client::new(&self.endpoint, 1, Duration::from_secs(5));
         loop {
             if !self.lives() {
                 return Err(self.gone("it ended before it was ready"));
             }
+            // Its group is not the terminal's: nobody else tells it.
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(self.gone("interrupted before it was ready"));
+            }
             let said = match client.get(health) {
-                Ok(_) => return Ok(()),
+                // Whoever took the port before it did may answer too.
+                Ok(_) if self.lives() => return Ok(()),
+                Ok(_) => return Err(self.gone("it ended before it was ready")),
                 Err(error) => error,
             };
             if Instant::now() >= deadline {

@@ -1,5 +1,5 @@
 //! A process that takes turns: a cell, or a server.
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Rung, record::TurnRecord};
 use crate::{
@@ -95,8 +95,9 @@ impl ServerSeat {
     fn stopped(&mut self, error: HttpError) -> Stop {
         // What it is doing may still bring it down, and its port is closed before its process is gone.
         let lost = matches!(error, HttpError::Half { .. } | HttpError::Connect { .. });
-        if lost && self.server.is_some() {
-            std::thread::sleep(Duration::from_millis(500));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while lost && self.server.as_mut().is_some_and(Server::lives) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
         }
         match self.server.as_mut().and_then(|server| (!server.lives()).then_some(server)) {
             Some(server) => Stop { reason: format!("{error}; {}", server.gone("its process has ended")), gone: true },

@@ -59,7 +59,8 @@ impl Measured<'_> {
         let recipe = Recipe { entry, program, python: python.as_deref(), load: &self.load, info: Some(info) };
         let log = self.ask.folder.join("logs").join(format!("{}-server.log", self.load.engine));
         let (command, env) = (|port| recipe.command(port), recipe.env());
-        let server = Server::start(&self.ask.tacho, &command, &env, &entry.health, &log, self.plan.load_within);
+        let (tacho, within, interrupted) = (&self.ask.tacho, self.plan.load_within, self.ask.interrupted);
+        let server = Server::start(tacho, &command, &env, &entry.health, &log, within, interrupted);
         let server = server.map_err(|error| error.to_string())?;
         let shown = recipe.command(server.port())?;
         let record = self.record_of(shown.iter().map(|word| word.to_string_lossy().into_owned()).collect());

@@ -89,7 +89,7 @@ impl Measured<'_> {
                 return;
             }
             let number = launch * most + number;
-            let Some(turn) = self.take(point, rung, TrialKind::Warmup, number, seats) else { return };
+            let Some(turn) = self.take(point, rung, TrialKind::Warmup, number, seats) else { break };
             if let Some(record) = self.record(point, rung).filter(|_| launch == 0) {
                 record.warmup_seconds.push(turn.seconds);
             }

@@ -10,7 +10,7 @@ use crate::{
         protocol::{RequestRow, StepRow, TokenRow, TrialKind, TrialSpec, TrialSummary},
     },
     engine::ErrorKind,
-    measure::telemetry::{Mark, marks},
+    measure::telemetry::{GpuFigures, Mark, marks},
     metrics::{Aggregate, warmup::Steady},
     plan::{Point, compare::Arm},
     results::{Failure, PointRecord, PointStatus, ResultsError, TrialRecord, Turn},
@@ -188,8 +188,12 @@ impl Run<'_> {
         }
         record.key = key;
         record.model_digest = digest;
+        let gpu = trial.hardware.telemetry.gpu.as_ref().map(GpuFigures::state);
         record.trials.push(trial);
         self.progress.trial_done(throughput, None);
+        if let Some(state) = gpu {
+            self.progress.gpu(&state);
+        }
         Ok(())
     }
 

@@ -249,6 +249,9 @@ impl Bench<'_> {
             throughputs.push(throughput);
             let interval = metrics::median_interval(&throughputs, CONFIDENCE).ok();
             hands.progress.trial_done(throughput, interval.map(|interval| (interval.low, interval.high)));
+            if let Some(gpu) = record.trials.last().and_then(|trial| trial.hardware.telemetry.gpu.as_ref()) {
+                hands.progress.gpu(&gpu.state());
+            }
             if let Decision::Stop(reason) = metrics::stopping::decide(&throughputs, policy, began.elapsed()) {
                 record.stopped_by = reason.as_str().to_owned();
                 break;

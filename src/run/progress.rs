@@ -13,6 +13,8 @@ pub trait Progress {
     fn tokens(&mut self, so_far: u64);
     /// The trial is over; with the interval of the median so far, both in output tokens a second.
     fn trial_done(&mut self, tokens_per_second: f64, interval: Option<(f64, f64)>);
+    /// What the GPUs did in the trial before: utilisation, power, clock, heat. Not called where no GPU was sampled.
+    fn gpu(&mut self, state: &str);
     /// The point is over; one line says how.
     fn point_done(&mut self, line: &str);
     /// Something to know that belongs to no point.
@@ -29,6 +31,7 @@ impl Progress for Quiet {
     fn trial(&mut self, _: &str, _: u64) {}
     fn tokens(&mut self, _: u64) {}
     fn trial_done(&mut self, _: f64, _: Option<(f64, f64)>) {}
+    fn gpu(&mut self, _: &str) {}
     fn point_done(&mut self, _: &str) {}
     fn note(&mut self, _: &str) {}
 }

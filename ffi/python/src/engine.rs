@@ -208,6 +208,7 @@ impl Engine for PythonEngine {
                 self.name
             ))
         })?;
+        self.generated.extend(batch.iter().map(|request| request.id));
         Ok((completions, characters))
     }
 

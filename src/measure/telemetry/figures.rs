@@ -56,6 +56,23 @@ pub struct GpuFigures {
     pub sampling: Sampling,
 }
 
+impl GpuFigures {
+    /// For a person who watches a run: `GPU 97 %, 612 W, 1755 MHz, 64 °C`, as far as known, and what held the clocks down.
+    pub fn state(&self) -> String {
+        let known = [
+            self.utilization_percent.map(|percent| format!("{percent:.0} %")),
+            self.power_mean_w.map(|watt| format!("{watt:.0} W")),
+            self.sm_clock_mean_mhz.map(|mhz| format!("{mhz:.0} MHz")),
+            self.temperature_max_c.map(|celsius| format!("{celsius} °C")),
+            self.throttle_reasons
+                .map(|reasons| reasons & super::HEAT_OR_POWER)
+                .filter(|held| *held != 0)
+                .map(|held| format!("held down by {}", super::reason_names(held))),
+        ];
+        format!("GPU {}", known.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// The cell's process tree and its machine, over the trial.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostFigures {

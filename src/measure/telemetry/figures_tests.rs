@@ -197,3 +197,15 @@ fn a_gauge_rises_above_its_lowest_sample_since_the_last_one_before_the_window() 
     assert_eq!(rise(&[(9, 30), (20, 40)], window), None, "nothing behind the window");
     assert_eq!(rise(&[(20, 30), (60, 40)], window), None, "nothing before it");
 }
+
+#[test]
+fn a_person_is_told_what_is_known_of_the_gpus() {
+    let figures = GpuFigures {
+        utilization_percent: Some(96.6),
+        power_mean_w: Some(612.4),
+        temperature_max_c: Some(64),
+        throttle_reasons: Some(0x5),
+        ..GpuFigures::default()
+    };
+    assert_eq!(figures.state(), "GPU 97 %, 612 W, 64 °C, held down by sw_power_cap");
+}
