@@ -5,6 +5,11 @@ mod program;
 use std::path::Path;
 
 use program::tacho;
+use tacho::{
+    calibration::{Calibration, Check, Outcome, SCHEMA},
+    ledger::{self, Ledger},
+    results::Provenance,
+};
 
 struct Scratch(tempfile::TempDir);
 
@@ -98,4 +103,39 @@ fn a_saved_workload_is_shown_as_it_was() {
     scratch.says(&[&args[..], &["--quiet", "--out", "saved.tacho"]].concat(), 0);
     let shown = scratch.says(&["workload", "show", "saved.tacho"], 0);
     insta::assert_snapshot!(shown.replace(data.to_str().unwrap(), "DATA"));
+}
+
+#[test]
+fn a_kept_calibration_is_shown_as_it_was() {
+    let scratch = Scratch(tempfile::tempdir().unwrap());
+    let check = |name: &str, unit: &str, value, expected, limit, outcome| Check {
+        name: name.to_owned(),
+        value,
+        unit: unit.to_owned(),
+        expected,
+        limit: Some(limit),
+        outcome,
+        note: "made up for this test".to_owned(),
+    };
+    let kept = Calibration {
+        schema: SCHEMA,
+        at: "2026-11-22T02:12:00Z".to_owned(),
+        tacho: Provenance::of_this_program(),
+        load_average: Some(0.25),
+        checks: vec![
+            check("clock cost", "ns", 27.5, None, 1000.0, Outcome::Passed),
+            check("ITL", "ms", 5.25, Some(5.2), 0.02, Outcome::Failed),
+            check("A/A pairs called SAME", "", 0.975, None, 0.95, Outcome::Passed),
+        ],
+    };
+    kept.keep(&scratch.0.path().join("cache/calibration")).unwrap();
+    insta::assert_snapshot!(scratch.says(&["calibrate", "--kept"], 6));
+}
+
+/// Of a kept run of the simulated engine and the double of a server (`tests/doubles/openai_server.py`).
+#[test]
+fn a_boundary_ledger_is_written_as_it_was() {
+    let kept: Ledger = serde_json::from_str(include_str!("data/ledger.json")).unwrap();
+    insta::assert_snapshot!("ledger_markdown", ledger::markdown(&kept));
+    insta::assert_snapshot!("ledger_csv", String::from_utf8(ledger::ledger_csv(&kept).unwrap()).unwrap());
 }
