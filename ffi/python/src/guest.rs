@@ -1,6 +1,6 @@
 //! The cell as a guest of the environment's own `python` program.
 //!
-//! The `python` of Debian and Ubuntu holds its interpreter itself, and runs Python code a fifth faster than the libpython of the
+//! The `python` of Debian and Ubuntu holds its interpreter itself, and runs Python code faster than the libpython of the
 //! same packages does (`benches/peers/python_host.sh`): that one's code may lie anywhere and any of its functions may be
 //! replaced. An engine's own programs run in the former, so a cell that embedded the latter would charge the engine for it.
 //! [`enter`] therefore replaces the cell program by that `python`, which loads the cell as a library (`ffi/python/guest`).
