@@ -151,7 +151,18 @@ fn ten_thousand_points_hold_memory_and_handles_flat() {
     let steady = &seen[seen.len() / 5..seen.len() - 1];
     let (first, end) = (steady[0].1, steady[steady.len() - 1].1);
     println!("resident kB, descriptors, threads, children: {first:?} after a fifth, {end:?} at the end");
-    assert_eq!((first.1, first.2, first.3), (end.1, end.2, end.3), "descriptors, threads or processes leak");
+    // A sample may fall into a point's writing, which holds a file or two: what leaks is there between points too.
+    let (before, after) = steady.split_at(steady.len() / 2);
+    let least = |half: &[(usize, (u64, usize, usize, usize))]| {
+        let of = |handles: fn(&(u64, usize, usize, usize)) -> usize| half.iter().map(|(_, held)| handles(held)).min();
+        (of(|held| held.1), of(|held| held.2), of(|held| held.3))
+    };
+    println!(
+        "least descriptors, threads, children: {:?} in the first half, {:?} in the second",
+        least(before),
+        least(after)
+    );
+    assert_eq!(least(before), least(after), "descriptors, threads or processes leak");
     let growth = end.0 as f64 / first.0 as f64 - 1.0;
     assert!(growth.abs() <= 0.05, "resident memory grew by {:.1} %", growth * 100.0);
 }
