@@ -109,6 +109,7 @@ pub fn summary(requests: u32, output_tokens: u64) -> TrialSummary {
         workload_digest: "records".to_owned(),
         output_digest: 0,
         harness_ns: 0,
+        busy_ns: None,
         cpu_ns: 0,
         engine_calls: 0,
         flushes_in_trial: 0,

@@ -2,7 +2,8 @@
 //!
 //! Between the two stamps of a `generate` trial nothing is done but calling the engine. Between those of a step-loop trial
 //! each request is made just before it is handed over, and what the engine answered is checked and noted; that time is
-//! measured and stored as `harness_ns`; waiting for the next arrival of an open load, with nothing running, is no part of it. The device's clock is read outside both stamps; between steps it only gets a mark.
+//! measured and stored as `harness_ns`; waiting for the next arrival of an open load, with nothing running, is no part of it. The
+//! device's clock is read outside both stamps; between steps it only gets a mark.
 //! Records are kept in memory and handed to the sink after the second stamp; only a trial with more records than [`KEEP_TOKENS`]
 //! passes some on while it runs, and says so in its summary.
 use std::{collections::hash_map::Entry, thread::Thread};
@@ -13,6 +14,7 @@ pub use super::recorder::KEEP_TOKENS;
 use super::{
     checks::{Ended, check_ids, hash_ids, hash_start},
     evidence::{Asked, Evidence},
+    host_time::{Clock, HostTime, Span},
     open::{Feed, FidelityLimits, Releaser, Saturation, ScheduleFidelity, Watch},
     protocol::{Load, Method, NO_SESSION, NONE, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary},
     recorder::Recorder,
@@ -20,7 +22,7 @@ use super::{
 };
 use crate::{
     engine::{Broken, Engine, EngineError, EventBuf, FinishReason, Stats, ids_digest},
-    measure::{DeviceClockMode, DeviceClockSource, DeviceTime, TrialClock, monotonic_ns, process_cpu_ns},
+    measure::{DeviceClockSource, monotonic_ns},
     workload::{Workload, arrivals::Schedule},
 };
 
@@ -140,6 +142,7 @@ pub fn run_clocked_trial(
         workload_digest,
         output_digest: recorder.output_digest,
         harness_ns: span.harness_ns,
+        busy_ns: Some(span.busy_ns),
         cpu_ns: span.cpu_ns,
         engine_calls: span.engine_calls,
         flushes_in_trial,
@@ -164,74 +167,6 @@ fn given_digest(workload: &Workload) -> u64 {
     })
 }
 
-struct Span {
-    start_ns: u64,
-    end_ns: u64,
-    harness_ns: u64,
-    cpu_ns: u64,
-    engine_calls: u64,
-    device: DeviceTime,
-}
-
-/// The device clock that a trial may use, and how.
-struct Clock<'a> {
-    source: &'a mut DeviceClockSource,
-    mode: DeviceClockMode,
-}
-
-impl<'a> Clock<'a> {
-    /// To be called last before the host's first stamp.
-    fn start(self, steps: usize) -> TrialClock<'a> {
-        TrialClock::start(self.source, self.mode, steps)
-    }
-}
-
-/// Host time inside and outside the engine's calls, without that in which an idle engine and the loop wait for an arrival.
-struct Ledger {
-    start_ns: u64,
-    inside_ns: u64,
-    waited_ns: u64,
-    calls: u64,
-    cpu_ns: u64,
-}
-
-impl Ledger {
-    fn start() -> Self {
-        Self { cpu_ns: process_cpu_ns(), start_ns: monotonic_ns(), inside_ns: 0, waited_ns: 0, calls: 0 }
-    }
-
-    fn call<T>(&mut self, run: impl FnOnce() -> T) -> T {
-        let before = monotonic_ns();
-        let result = run();
-        self.inside_ns += monotonic_ns() - before;
-        self.calls += 1;
-        result
-    }
-
-    /// A wait for the next arrival, in which neither the engine nor the harness has anything to do.
-    fn wait<T>(&mut self, run: impl FnOnce() -> T) -> T {
-        let before = monotonic_ns();
-        let result = run();
-        self.waited_ns += monotonic_ns() - before;
-        result
-    }
-
-    fn end(self, start_ns: u64, end_ns: u64, clock: TrialClock<'_>) -> (Span, Vec<u64>) {
-        let total_ns = monotonic_ns() - self.start_ns;
-        let cpu_ns = process_cpu_ns() - self.cpu_ns;
-        let (device, marks_ns) = clock.stop();
-        let span = Span {
-            start_ns,
-            end_ns,
-            harness_ns: total_ns.saturating_sub(self.inside_ns + self.waited_ns),
-            cpu_ns,
-            engine_calls: self.calls,
-            device,
-        };
-        (span, marks_ns)
-    }
-}
-
 fn generate(
     engine: &mut dyn Engine,
     workload: &Workload,
@@ -247,14 +182,14 @@ fn generate(
     let mut answers = Vec::with_capacity(batches.len());
     let mut called_ns = Vec::with_capacity(batches.len());
     let clock = clock.start(0);
-    let mut ledger = Ledger::start();
+    let mut host = HostTime::start();
     let start_ns = engine.now_ns();
     for batch in &batches {
         called_ns.push(engine.now_ns());
-        answers.push(ledger.call(|| engine.generate(batch))?);
+        answers.push(host.call(|| engine.generate(batch))?);
     }
     let end_ns = engine.now_ns();
-    let (span, _) = ledger.end(start_ns, end_ns, clock);
+    let (span, _) = host.end(start_ns, end_ns, clock);
     let vocab_size = engine.info().model.vocab_size;
     for ((batch, answer), called_ns) in batches.iter().zip(&answers).zip(called_ns) {
         if batch.len() != answer.rows.len() {
@@ -382,8 +317,8 @@ fn step_loop(
     let mut saturated = None;
 
     let mut clock = clock.start(recorder.steps.capacity());
-    let mut ledger = Ledger::start();
-    let mut progress_ns = ledger.start_ns + PROGRESS_NS;
+    let mut host = HostTime::start();
+    let mut progress_ns = host.start_ns + PROGRESS_NS;
     let lead_ns = open.as_ref().and_then(|open| open.releaser).map_or(0, |_| LEAD_NS);
     let start_ns = engine.now_ns() + lead_ns;
     let feed = open.as_ref().map(|open| {
@@ -422,7 +357,7 @@ fn step_loop(
             if feed.is_some() {
                 wave_ns = engine.now_ns();
             }
-            ledger.call(|| engine.submit(request))?;
+            host.call(|| engine.submit(request))?;
             submitted_ns[next as usize] = wave_ns;
             submitted += 1;
         }
@@ -441,12 +376,12 @@ fn step_loop(
                     break;
                 }
             }
-            if ledger.wait(|| feed.wait_idle(arrival, in_flight, due_ns)) {
+            if host.wait(|| feed.wait_idle(arrival, in_flight, due_ns)) {
                 continue;
             }
             deadline_ns = feed.poll_until(arrival, in_flight, deadline_ns);
         }
-        ledger.call(|| engine.poll(deadline_ns, &mut out))?;
+        host.call(|| engine.poll(deadline_ns, &mut out))?;
         let mark = if out.steps.is_empty() { None } else { clock.mark() };
         for event in &out.events {
             let ids = &out.ids[event.tokens.clone()];
@@ -547,7 +482,7 @@ fn step_loop(
         }
     }
     let end_ns = end_ns.max(engine.now_ns());
-    let (span, marks_ns) = ledger.end(start_ns, end_ns, clock);
+    let (span, marks_ns) = host.end(start_ns, end_ns, clock);
     recorder.settle_marks(&marks_ns);
     let Some((open, feed)) = open.zip(feed) else { return Ok((span, None)) };
     let arrived = if saturated.is_some() { feed.released(end_ns).max(submitted) } else { submitted };

@@ -7,6 +7,7 @@ mod checks;
 pub mod contain;
 pub mod drive;
 pub mod evidence;
+mod host_time;
 pub mod open;
 pub mod parent;
 pub mod protocol;

@@ -200,6 +200,10 @@ pub struct TrialSummary {
     /// Time of the trial spent outside the engine's calls, in nanoseconds of CLOCK_MONOTONIC; waiting for the next arrival of an
     /// open load while nothing runs is no part of it.
     pub harness_ns: u64,
+    /// What `harness_ns` is a share of: the time in the engine's calls and outside of them, without those waits. None in journals
+    /// from before it was kept.
+    #[serde(default)]
+    pub busy_ns: Option<u64>,
     /// CPU time of the cell's process during the trial.
     pub cpu_ns: u64,
     /// Calls into the engine.
@@ -226,6 +230,13 @@ impl TrialSummary {
     /// How long it took, in seconds of the engine's clock.
     pub fn seconds(&self) -> f64 {
         self.end_ns.saturating_sub(self.start_ns) as f64 / 1e9
+    }
+
+    /// The share of the time spent outside the engine's calls, waits for arrivals left out of both: a load that leaves the engine
+    /// idle must not hide what each request is kept waiting. None in virtual time, and where nothing took any.
+    pub fn harness_share(&self) -> Option<f64> {
+        let busy_s = self.busy_ns.map_or_else(|| self.seconds(), |busy_ns| busy_ns as f64 / 1e9);
+        (!self.virtual_time && busy_s > 0.0).then(|| self.harness_ns as f64 / 1e9 / busy_s)
     }
 
     /// By how much the device's clock differs from the host's; see [`DeviceTime::disagreement`].

@@ -197,6 +197,7 @@ mod tests {
             workload_digest: "w".to_owned(),
             output_digest: 0,
             harness_ns: 0,
+            busy_ns: None,
             cpu_ns: 0,
             engine_calls: 1,
             flushes_in_trial: 0,

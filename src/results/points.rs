@@ -287,8 +287,8 @@ fn evidence() -> Vec<CellColumn<PointRow>> {
             "harness_share",
             Kind::F64,
             "",
-            "share of the trial spent outside the engine's calls, waiting for arrivals left out; null in virtual time",
-            |r: &PointRow| Some(r.trial.as_ref()?.summary.harness_ns as f64 / 1e9 / r.host_seconds()?),
+            "share of the time spent outside the engine's calls, waits for arrivals left out of both; null in virtual time",
+            |r: &PointRow| r.trial.as_ref()?.summary.harness_share(),
         ),
         nullable(
             "cpu_share",

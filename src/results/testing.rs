@@ -124,6 +124,7 @@ pub(crate) fn summary(requests: u32, output_tokens: u64, seconds: f64) -> TrialS
         workload_digest: "d1".to_owned(),
         output_digest: 0xfeed,
         harness_ns: 1_000_000,
+        busy_ns: None,
         cpu_ns: (seconds * 1e9).round() as u64,
         engine_calls: 64,
         flushes_in_trial: 0,

@@ -280,6 +280,17 @@ fn a_load_is_judged_only_where_ticks_can_tell_it() {
 }
 
 #[test]
+fn a_load_that_leaves_the_engine_idle_hides_no_harness() {
+    let mut record = good(false);
+    for trial in &mut record.trials {
+        // 1 % of the trial, but a tenth of the time in which there was anything to do.
+        let all_ns = trial.summary.end_ns - trial.summary.start_ns;
+        (trial.summary.harness_ns, trial.summary.busy_ns) = (all_ns / 100, Some(all_ns / 10));
+    }
+    assert_eq!(judged(&record).0, vec![Code::HarnessShare]);
+}
+
+#[test]
 fn a_power_limit_is_accepted_only_where_the_plan_says_so_and_heat_never() {
     let mut record = good(true);
     for trial in &mut record.trials {

@@ -8,11 +8,9 @@ use crate::{
 };
 
 pub(super) fn harness_share(trial: &TrialRecord, limits: &Limits) -> Finding {
-    let summary = &trial.summary;
-    if summary.virtual_time {
+    let Some(share) = trial.summary.harness_share() else {
         return Finding::unknown("the trial ran in virtual time, in which the harness takes none");
-    }
-    let share = summary.harness_ns as f64 / 1e9 / summary.seconds();
+    };
     let limit = limits.max_harness_share;
     if share <= limit {
         return Finding::Good;
