@@ -16,8 +16,8 @@ use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use tacho::{
     cell::{
-        parent::{Cell, TableSink},
-        protocol::{RequestRow, StepRow, TokenRow, TrialKind, TrialSpec},
+        parent::Cell,
+        protocol::{TrialKind, TrialSpec},
     },
     engine::{EngineInfo, sim},
     plan::{
@@ -26,30 +26,12 @@ use tacho::{
         resolve, shipped,
         values::{counts, lengths},
     },
+    results::Discard,
     workload::{LengthDist, Workload, WorkloadSpec},
 };
 
 /// Tried when neither the environment nor a plan names an engine.
 const ENGINES: [&str; 2] = [sim::ID, "llama.cpp"];
-
-/// Takes a trial's tables and drops them: only the cell's own durations matter here.
-struct Drop;
-
-impl TableSink for Drop {
-    fn tokens(&mut self, _: &[TokenRow]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn requests(&mut self, _: &[RequestRow]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn steps(&mut self, _: &[StepRow]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn progress(&mut self, _: u64) {}
-}
 
 fn text(error: impl ToString) -> String {
     error.to_string()
@@ -184,7 +166,8 @@ fn sweep(criterion: &mut Criterion, registry: &Registry, plan: &Plan, cell_plan:
                 let mut total = Duration::ZERO;
                 for _ in 0..iterations {
                     number += 1;
-                    match cell.trial(&spec(point, &info, number), plan.trial_within, &mut Drop) {
+                    // Only the cell's own durations matter here.
+                    match cell.trial(&spec(point, &info, number), plan.trial_within, &mut Discard::new(|_| {})) {
                         Ok(summary) => total += Duration::from_nanos(summary.end_ns.saturating_sub(summary.start_ns)),
                         // criterion's closure has no way to fail but this.
                         Err(error) => panic!("{}", failed(error)),

@@ -3,7 +3,7 @@
 //!
 //! llama.cpp is used where it is; a test that cannot run says why, unless `TACHO_CI_ENGINES` promises the engine.
 use std::{
-    env, fs, io,
+    env, fs,
     path::{Path, PathBuf},
     process::Output,
 };
@@ -11,8 +11,8 @@ use std::{
 use serde_json::{Value, json};
 use tacho::{
     cell::{
-        drive::{RecordSink, run_trial},
-        protocol::{Load, Method, NONE, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec, TrialSummary},
+        drive::run_trial,
+        protocol::{Load, Method, NONE, RequestRow, TrialKind, TrialSpec, TrialSummary},
     },
     engine::{Engine, LoadConfig, Options, sim::Sim},
     plan::registry::Registry,
@@ -24,29 +24,13 @@ use tacho::{
 };
 
 mod program;
+mod requests;
+
+use requests::Requests;
 
 const MS: u64 = 1_000_000;
 const SESSIONS: u32 = 6;
 const TURNS: u32 = 3;
-
-#[derive(Default)]
-struct Requests(Vec<RequestRow>);
-
-impl RecordSink for Requests {
-    fn tokens(&mut self, _: &[TokenRow]) -> io::Result<()> {
-        Ok(())
-    }
-    fn requests(&mut self, rows: &[RequestRow]) -> io::Result<()> {
-        self.0.extend_from_slice(rows);
-        Ok(())
-    }
-    fn steps(&mut self, _: &[StepRow]) -> io::Result<()> {
-        Ok(())
-    }
-    fn progress(&mut self, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Six conversations of three turns: prompts of 40, 80 and 120 tokens, each the beginning of the next; answers of 4 tokens.
 fn conversations() -> (tempfile::TempDir, SavedRef) {

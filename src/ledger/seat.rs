@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 use super::{Rung, record::TurnRecord};
 use crate::{
     cell::{
-        parent::{Cell, CellError, TableSink},
-        protocol::{Load, Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec},
+        parent::{Cell, CellError},
+        protocol::{Load, Method, TrialKind, TrialSpec},
         text::TextSpec,
     },
     engine::EngineError,
     http::{Client, Endpoint, HttpError, Prompt, PromptKind, Server, body, run_batch},
     measure::DeviceClockMode,
+    results::Discard,
     workload::WorkloadSpec,
 };
 
@@ -177,7 +178,8 @@ fn cell_turn(cell: &mut Cell, rung: Rung, work: &Work, kind: TrialKind) -> Resul
         device_clock: DeviceClockMode::Off,
         workload: work.spec.clone(),
     };
-    let done = cell.trial(&spec, work.within, &mut Forget)?;
+    // The ledger keeps whole turns; single tokens are what `tacho run` is for.
+    let done = cell.trial(&spec, work.within, &mut Discard::new(|_| {}))?;
     Ok(TurnRecord {
         seconds: done.seconds(),
         input_tokens: Some(done.input_tokens),
@@ -206,23 +208,4 @@ fn text_turn(cell: &mut Cell, rung: Rung, work: &Work) -> Result<TurnRecord, Cel
         characters: spec.detokenise.then_some(done.characters),
         ..EMPTY
     })
-}
-
-/// The ledger keeps whole turns; single tokens are what `tacho run` is for.
-struct Forget;
-
-impl TableSink for Forget {
-    fn tokens(&mut self, _: &[TokenRow]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn requests(&mut self, _: &[RequestRow]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn steps(&mut self, _: &[StepRow]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn progress(&mut self, _: u64) {}
 }

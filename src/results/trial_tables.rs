@@ -101,7 +101,7 @@ impl TableSink for TrialTables<'_> {
     }
 }
 
-/// The sink of a warm-up trial: keeps nothing.
+/// The sink of a trial whose tables nobody wants, a warm-up say: keeps nothing.
 pub struct Discard<'a> {
     progress: Box<dyn FnMut(u64) + 'a>,
 }
