@@ -12,6 +12,8 @@ mod events;
 mod info;
 mod score;
 pub mod sim;
+mod sim_faults;
+mod sim_options;
 mod sim_scores;
 
 use std::{collections::BTreeMap, path::PathBuf};

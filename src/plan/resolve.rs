@@ -5,35 +5,30 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
-
 use super::{
-    EngineSpec, Plan, PlanError, Point, PointData, PointWorkload, TraceMode, TrialPolicy,
+    EngineSpec, Plan, PlanError, Point, PointData, PointWorkload, TraceMode,
     compare::Compare,
     dataset::DatasetDraft,
-    draft::{Draft, Parameter, SamplingDraft, Setting, TrialsDraft, Values},
+    draft::{Draft, Parameter, SamplingDraft, Setting, Values},
     endurance::{Endurance, Scaled},
     expand::{combinations, point_count},
     fair,
+    open::{Open, open},
     origin::{Origin, Sourced, suggest},
     registry::{ModelFormat, Registry},
     scalar::duration_text,
+    told::{DEFAULT, Provenance, Told},
+    trials::trials,
     values::MAX_POINTS,
 };
 use crate::{
     cell::protocol::Load,
     engine::Sampling,
     fairness::FairnessMode,
-    measure::DeviceClockMode,
     secrets::is_secret_option,
-    workload::{
-        LengthDist,
-        arrivals::{ArrivalError, ArrivalSpec, Process, read_trace},
-        dataset::DatasetSpec,
-    },
+    workload::{LengthDist, arrivals::ArrivalSpec, dataset::DatasetSpec},
 };
 
-const DEFAULT: Origin = Origin::Default("default");
 const DEFAULT_INPUT: LengthDist = LengthDist::Fixed(128);
 const DEFAULT_OUTPUT: LengthDist = LengthDist::Fixed(64);
 const DEFAULT_REQUESTS: u32 = 16;
@@ -41,29 +36,7 @@ const DEFAULT_REQUESTS: u32 = 16;
 const DEFAULT_OPEN_REQUESTS: u32 = 256;
 /// A closed loop's requests by default, as a multiple of its concurrency.
 const DEFAULT_ROUNDS: u32 = 4;
-const DEFAULT_TRIALS: TrialPolicy = TrialPolicy {
-    target: 0.02,
-    min_trials: 6,
-    max_trials: 30,
-    max_time: Duration::from_secs(120),
-    max_warmup: 10,
-    latency_trials: 1,
-    device_clock: DeviceClockMode::Steps,
-    max_repeats: 3,
-    clock_band: 0.05,
-};
 const DEFAULT_TELEMETRY: Option<Duration> = Some(Duration::from_millis(100));
-
-/// A value of the plan and where it came from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Provenance {
-    /// The value's name as in a plan file, such as `trials.target`.
-    pub name: String,
-    /// The value, as a person writes it.
-    pub value: String,
-    /// Who said so.
-    pub from: Origin,
-}
 
 /// A plan, and where its values came from.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,7 +127,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
     for (name, value, from) in draft.dataset.said() {
         told.push(&name, value, from);
     }
-    told.workload_defaults(&settings, draft.arrivals.is_some(), dataset.as_ref());
+    workload_defaults(&mut told, &settings, draft.arrivals.is_some(), dataset.as_ref());
     let zip = told.tell("axes.mode", draft.zip, false, |zip| if *zip { "zip" } else { "cross" }.to_owned());
     let open = open(draft.arrivals, draft.max_in_flight, &settings, &mut told)?;
     let slo = draft.slo.map(|slo| {
@@ -473,59 +446,6 @@ fn point(
     Ok(Point { number, engine, model, load, workload, axes })
 }
 
-/// An open load as far as all points share it.
-struct Open {
-    process: Sourced<Process>,
-    max_in_flight: Option<u32>,
-}
-
-impl Open {
-    /// Checks rates, and that a trace can be read and is long enough.
-    fn check(&self, arrivals: &ArrivalSpec, requests: u32) -> Result<(), PlanError> {
-        let located = |error: ArrivalError| PlanError::at(&self.process.at, error.to_string());
-        arrivals.check().map_err(located)?;
-        match &arrivals.process {
-            Process::Trace(file) => {
-                read_trace(file, requests as usize).map(|_| ()).map_err(|error| located(error.into()))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The open load, if the plan asks for one: by a rate or by an arrival process.
-fn open(
-    process: Option<Sourced<Process>>,
-    max_in_flight: Option<Sourced<u32>>,
-    settings: &[Setting],
-    told: &mut Told,
-) -> Result<Option<Open>, PlanError> {
-    let of = |parameter: Parameter| settings.iter().find(|setting| setting.parameter == parameter);
-    let rate = of(Parameter::Rate);
-    if rate.is_none() && process.is_none() {
-        return match max_in_flight {
-            Some(cap) => Err(PlanError::at(&cap.at, "max_in_flight caps an open load, and the plan has none")
-                .help("give --rate, or use --concurrency for a closed loop with so many in flight")),
-            None => Ok(None),
-        };
-    }
-    if let (Some(process), Some(other)) = (&process, of(Parameter::Batch).or(of(Parameter::Concurrency))) {
-        let problem = format!("arrivals and '{}' (set at {}) exclude each other", other.parameter.name(), other.at);
-        return Err(PlanError::at(&process.at, problem).help("arrivals are for an open load: give --rate"));
-    }
-    if let Some(cap) = max_in_flight.as_ref().filter(|cap| cap.value == 0) {
-        return Err(
-            PlanError::at(&cap.at, "expected max_in_flight of at least 1, found 0").help("leave it out for no cap")
-        );
-    }
-    let process = process.unwrap_or(Sourced::new(Process::Poisson, DEFAULT));
-    told.push("arrivals", process.value.to_string(), &process.at);
-    if let Some(cap) = &max_in_flight {
-        told.push("max_in_flight", cap.value.to_string(), &cap.at);
-    }
-    Ok(Some(Open { process, max_in_flight: max_in_flight.map(|cap| cap.value) }))
-}
-
 fn check_enough(what: &str, wanted: u32, requests: u32, at: &Origin) -> Result<(), PlanError> {
     if wanted <= requests {
         return Ok(());
@@ -553,98 +473,29 @@ fn sampling(draft: SamplingDraft, plan_seed: u64, told: &mut Told) -> Result<Sam
     })
 }
 
-fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy, PlanError> {
-    let base = DEFAULT_TRIALS;
-    if let Some(zero) = [&draft.min_trials, &draft.max_trials].into_iter().flatten().find(|count| count.value == 0) {
-        return Err(
-            PlanError::at(&zero.at, "expected at least 1 timed trial, found 0").help("use 6 or more for an interval")
-        );
+/// The workload values that follow from what was said, in words where they differ from point to point.
+fn workload_defaults(told: &mut Told, settings: &[Setting], arrivals: bool, dataset: Option<&DatasetSpec>) {
+    let has = |parameter: Parameter| settings.iter().any(|setting| setting.parameter == parameter);
+    let mut default = |name: &str, value: &str, how| told.push(name, value.to_owned(), &Origin::Default(how));
+    let closed = has(Parameter::Concurrency);
+    let open = arrivals || has(Parameter::Rate);
+    match (has(Parameter::Requests), has(Parameter::Batch)) {
+        (true, _) if open => {}
+        (false, _) if open => default("requests", &DEFAULT_OPEN_REQUESTS.to_string(), "default"),
+        (true, true) => {}
+        (true, false) if closed => {}
+        (true, false) => default("batch", "requests", "default: all requests in one call"),
+        (false, true) => default("requests", "batch", "default: one call"),
+        (false, false) if closed => default("requests", "4 x concurrency", "default"),
+        (false, false) => default("requests", &DEFAULT_REQUESTS.to_string(), "default: all in one call"),
     }
-    if let (Some(min), Some(max)) = (&draft.min_trials, &draft.max_trials)
-        && min.value > max.value
-    {
-        let problem = format!("min_trials {} is more than max_trials {} ({})", min.value, max.value, max.at);
-        return Err(PlanError::at(&min.at, problem).help("lower one or raise the other"));
-    }
-    // A bound that nobody gave makes room for the one that somebody did.
-    let least = match &draft.max_trials {
-        Some(max) if max.value < base.min_trials => Sourced::new(max.value, Origin::Default("default: max_trials")),
-        _ => Sourced::new(base.min_trials, DEFAULT),
-    };
-    let most = match &draft.min_trials {
-        Some(min) if min.value > base.max_trials => Sourced::new(min.value, Origin::Default("default: min_trials")),
-        _ => Sourced::new(base.max_trials, DEFAULT),
-    };
-    let percent = |target: &f64| format!("{}%", (target * 1e8).round() / 1e6);
-    Ok(TrialPolicy {
-        target: told.tell("trials.target", draft.target, base.target, percent),
-        min_trials: told.tell_or("trials.min_trials", draft.min_trials, least, u32::to_string),
-        max_trials: told.tell_or("trials.max_trials", draft.max_trials, most, u32::to_string),
-        max_time: told.tell("trials.max_time", draft.max_time, base.max_time, |time| duration_text(*time)),
-        max_warmup: told.tell("trials.max_warmup", draft.max_warmup, base.max_warmup, u32::to_string),
-        latency_trials: told.tell("trials.latency_trials", draft.latency_trials, base.latency_trials, u32::to_string),
-        device_clock: told
-            .tell("trials.device_clock", draft.device_clock, base.device_clock, |mode| mode.as_str().to_owned()),
-        max_repeats: told.tell("trials.max_repeats", draft.max_repeats, base.max_repeats, u32::to_string),
-        clock_band: told.tell("trials.clock_band", draft.clock_band, base.clock_band, percent),
-    })
-}
-
-/// Collects provenance while values are settled.
-#[derive(Default)]
-pub(super) struct Told(Vec<Provenance>);
-
-impl Told {
-    fn push(&mut self, name: &str, value: String, from: &Origin) {
-        self.0.push(Provenance { name: name.to_owned(), value, from: from.clone() });
-    }
-
-    pub(super) fn tell<T>(
-        &mut self,
-        name: &str,
-        said: Option<Sourced<T>>,
-        default: T,
-        text: impl Fn(&T) -> String,
-    ) -> T {
-        self.tell_or(name, said, Sourced::new(default, DEFAULT), text)
-    }
-
-    fn tell_or<T>(
-        &mut self,
-        name: &str,
-        said: Option<Sourced<T>>,
-        default: Sourced<T>,
-        text: impl Fn(&T) -> String,
-    ) -> T {
-        let value = said.unwrap_or(default);
-        self.push(name, text(&value.value), &value.at);
-        value.value
-    }
-
-    /// The workload values that follow from what was said, in words where they differ from point to point.
-    fn workload_defaults(&mut self, settings: &[Setting], arrivals: bool, dataset: Option<&DatasetSpec>) {
-        let has = |parameter: Parameter| settings.iter().any(|setting| setting.parameter == parameter);
-        let mut default = |name: &str, value: &str, how| self.push(name, value.to_owned(), &Origin::Default(how));
-        let closed = has(Parameter::Concurrency);
-        let open = arrivals || has(Parameter::Rate);
-        match (has(Parameter::Requests), has(Parameter::Batch)) {
-            (true, _) if open => {}
-            (false, _) if open => default("requests", &DEFAULT_OPEN_REQUESTS.to_string(), "default"),
-            (true, true) => {}
-            (true, false) if closed => {}
-            (true, false) => default("batch", "requests", "default: all requests in one call"),
-            (false, true) => default("requests", "batch", "default: one call"),
-            (false, false) if closed => default("requests", "4 x concurrency", "default"),
-            (false, false) => default("requests", &DEFAULT_REQUESTS.to_string(), "default: all in one call"),
-        }
-        if !has(Parameter::Length) {
-            let (input, output) = default_lengths(dataset);
-            for (parameter, length) in [(Parameter::Input, input), (Parameter::Output, output)] {
-                let name = parameter.name();
-                if !has(parameter) {
-                    let how = if length.is_data() { "default: the dataset's own" } else { "default" };
-                    default(&name, &length.to_string(), how);
-                }
+    if !has(Parameter::Length) {
+        let (input, output) = default_lengths(dataset);
+        for (parameter, length) in [(Parameter::Input, input), (Parameter::Output, output)] {
+            let name = parameter.name();
+            if !has(parameter) {
+                let how = if length.is_data() { "default: the dataset's own" } else { "default" };
+                default(&name, &length.to_string(), how);
             }
         }
     }

@@ -83,7 +83,7 @@ pub(super) fn read(node: &Node<'_>) -> Result<ValidityDraft, PlanError> {
 }
 
 /// Settles the limits: the draft's, else the defaults.
-pub(super) fn resolve(draft: ValidityDraft, told: &mut super::resolve::Told) -> Limits {
+pub(super) fn resolve(draft: ValidityDraft, told: &mut super::told::Told) -> Limits {
     let base = Limits::default();
     let percent = |share: &f64| format!("{}%", (share * 1e8).round() / 1e6);
     Limits {
