@@ -87,3 +87,24 @@ fn print(check: &Check, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{:8} {what}: {}", check.state.as_str(), check.found)?;
     check.advice.iter().try_for_each(|advice| writeln!(out, "         → {advice}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_a_line_and_its_advice_another() {
+        let check = |of: Option<&str>, state, found: &str, advice: Option<&str>| Check {
+            name: "environment",
+            of: of.map(str::to_owned),
+            state,
+            found: found.to_owned(),
+            advice: advice.map(str::to_owned),
+        };
+        let mut out = Vec::new();
+        print(&check(None, State::Ok, "nothing to say", None), &mut out).unwrap();
+        print(&check(Some("vllm"), State::Problem, "not installed", Some("tacho engines install vllm")), &mut out)
+            .unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap());
+    }
+}
