@@ -11,41 +11,18 @@
 #
 # What cannot run here is listed with the reason and is no failure; a peer that starts and then fails is. The scripts beside this
 # one say what is the same on both sides of each comparison and what differs. Figures count on a quiet machine only.
-# shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/../../scripts/lib.sh"
+# shellcheck source=benches/peers/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 rounds=6 seconds=1200 only=llama,vllm,sglang,max,trtllm,load tacho='' keep=''
-while [ $# -gt 0 ]; do
-    [ $# -gt 1 ] || die "$1 needs a value; the head of $0 says what there is"
-    case $1 in
-    --rounds) rounds=$2 ;;
-    --seconds) seconds=$2 ;;
-    --only) only=$2 ;;
-    --tacho) tacho=$2 ;;
-    --keep) keep=$2 ;;
-    *) die "unknown option '$1'; the head of $0 says what there is" ;;
-    esac
-    shift 2
-done
-for number in "$rounds" "$seconds"; do
-    [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a number of at least 1, found '$number'"
-done
+read_options rounds seconds only tacho keep -- "$@"
+whole_numbers "$rounds" "$seconds"
 for name in ${only//,/ }; do
     case $name in llama | vllm | sglang | max | trtllm | load) ;; *) die "--only: no peer is called '$name'" ;; esac
 done
 have python3 || die "python3 is needed to read the figures"
-if [ -z "$tacho" ]; then
-    "$root/scripts/build.sh" >&2
-    tacho=$(target_dir)/release/tacho
-fi
-[ -x "$tacho" ] || die "--tacho: $tacho is not a program"
-here=$root/benches/peers
-out=$keep
-if [ -z "$out" ]; then
-    out=$(mktemp -d)
-    trap 'rm -rf "$out"' EXIT
-fi
-mkdir -p "$out"
+tacho_program
+results_folder
 rm -f "$out"/*.table "$out"/*.missing "$out"/*.failed
 
 # The python of an engine's installed environment; nothing where there is none.

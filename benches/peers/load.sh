@@ -17,33 +17,13 @@
 # includes the way to the server, a fraction of a millisecond, and leaves out any lateness that all its requests share. A rate
 # is kept up with when at least 98 % of it arrives and the 99th percentile of the lateness is at most 10 ms. Figures count
 # on a quiet machine only.
-# shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/../../scripts/lib.sh"
+# shellcheck source=benches/peers/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 rate=500 seconds=20 ceiling=1000,2000,4000,8000,16000,32000,64000,128000,256000 high=10000 minutes=10 aiperf='' tacho='' keep=''
-while [ $# -gt 0 ]; do
-    [ $# -gt 1 ] || die "$1 needs a value; the head of $0 says what there is"
-    case $1 in
-    --rate) rate=$2 ;;
-    --seconds) seconds=$2 ;;
-    --ceiling) ceiling=$2 ;;
-    --high) high=$2 ;;
-    --minutes) minutes=$2 ;;
-    --aiperf) aiperf=$2 ;;
-    --tacho) tacho=$2 ;;
-    --keep) keep=$2 ;;
-    *) die "unknown option '$1'; the head of $0 says what there is" ;;
-    esac
-    shift 2
-done
-for number in "$rate" "$seconds" "$high" "$minutes"; do
-    [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a whole number of at least 1, found '$number'"
-done
-if [ -z "$tacho" ]; then
-    "$root/scripts/build.sh" >&2
-    tacho=$(target_dir)/release/tacho
-fi
-[ -x "$tacho" ] || die "--tacho: $tacho is not a program"
+read_options rate seconds ceiling high minutes aiperf tacho keep -- "$@"
+whole_numbers "$rate" "$seconds" "$high" "$minutes"
+tacho_program
 python=$(command -v python3) || die "python3 is needed to read the figures"
 if [ -z "$aiperf" ]; then
     venv=$cache_dir/peers/aiperf
@@ -57,12 +37,7 @@ if [ -z "$aiperf" ]; then
     fi
     aiperf=$venv/bin/aiperf
 fi
-out=$keep
-if [ -z "$out" ]; then
-    out=$(mktemp -d)
-    trap 'rm -rf "$out"' EXIT
-fi
-mkdir -p "$out"
+results_folder
 rustc --edition 2024 -O "$root/benches/peers/noop_server.rs" -o "$out/noop_server" || die "the no-op server does not compile"
 # aiperf makes texts: a word a token, so that nothing is fetched.
 mkdir -p "$out/model"

@@ -21,49 +21,21 @@
 #
 # What differs: the peer's latency includes tokenising the prompt with the chat template, decoding and printing every token, and a turn of an event loop
 # a step; the ids are not the same. Figures count on a quiet machine only.
-# shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/../../scripts/lib.sh"
+# shellcheck source=benches/peers/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 python='' model='' rounds=6 trials=3 words=64 output=64 tacho='' keep='' seconds=''
 engine=()
-while [ $# -gt 0 ]; do
-    [ $# -gt 1 ] || die "$1 needs a value; the head of $0 says what there is"
-    case $1 in
-    --python) python=$2 ;;
-    --model) model=$2 ;;
-    --rounds) rounds=$2 ;;
-    --trials) trials=$2 ;;
-    --words) words=$2 ;;
-    --output) output=$2 ;;
-    --engine) engine+=("$2") ;;
-    --tacho) tacho=$2 ;;
-    --keep) keep=$2 ;;
-    --seconds) seconds=$2 ;;
-    *) die "unknown option '$1'; the head of $0 says what there is" ;;
-    esac
-    shift 2
-done
+read_options python model rounds trials words output engine tacho keep seconds -- "$@"
 [ -x "$python" ] || die "--python: expected the python of an environment with MAX, found '$python'"
 [ -f "$model/tokenizer.json" ] || die "--model: expected a folder with weights and tokenizer.json, found '$model'"
-for number in "$rounds" "$trials" "$words" "$output" "${seconds:-1}"; do
-    [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a number of at least 1, found '$number'"
-done
+whole_numbers "$rounds" "$trials" "$words" "$output" "${seconds:-1}"
 [ ${#engine[@]} -gt 0 ] || engine=(quantization_encoding=float32)
 max=$(dirname "$python")/max
 [ -x "$max" ] || die "--python: expected the program max beside $python"
-if [ -z "$tacho" ]; then
-    "$root/scripts/build.sh" >&2
-    tacho=$(target_dir)/release/tacho
-fi
-[ -x "$tacho" ] || die "--tacho: $tacho is not a program"
+tacho_program
 
-here=$root/benches/peers
-out=$keep
-if [ -z "$out" ]; then
-    out=$(mktemp -d)
-    trap 'rm -rf "$out"' EXIT
-fi
-mkdir -p "$out"
+results_folder
 
 device=cpu
 [ ! -e /dev/nvidiactl ] || device=gpu
@@ -104,18 +76,5 @@ measure_tacho() {
         --latency-trials 0 --quiet --out "$out/run.$1" >"$out/tacho.$1.log" 2>&1 ||
         die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
 }
-for ((round = 1; round <= rounds; round++)); do
-    if [ -n "$seconds" ] && [ $SECONDS -ge "$seconds" ]; then
-        say "$SECONDS s have passed: no round after $((round - 1))"
-        break
-    fi
-    say "round $round of $rounds (load $(cut -d' ' -f1 /proc/loadavg))"
-    if ((round % 2)); then
-        measure_peer $round
-        measure_tacho $round
-    else
-        measure_tacho $round
-        measure_peer $round
-    fi
-done
-python3 "$here/max_table.py" "$out" "$((round - 1))" "$output"
+alternate
+python3 "$here/max_table.py" "$out" "$measured" "$output"

@@ -33,51 +33,20 @@
 # The table has a row by rounds (a process's median against the other's) and one by trials (the first against the first, and so
 # on). Rounds are independent of each other; trials of one process are not, so that their interval is narrower than it should
 # be if processes differ. Figures count on a quiet machine only.
-# shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/../../scripts/lib.sh"
+# shellcheck source=benches/peers/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 python='' model='' rounds=6 trials=3 requests=32 input=128 output=64 boundary=in-core peer=ids tacho='' keep='' seconds=''
 engine=()
-while [ $# -gt 0 ]; do
-    [ $# -gt 1 ] || die "$1 needs a value; the head of $0 says what there is"
-    case $1 in
-    --python) python=$2 ;;
-    --model) model=$2 ;;
-    --rounds) rounds=$2 ;;
-    --trials) trials=$2 ;;
-    --requests) requests=$2 ;;
-    --input) input=$2 ;;
-    --output) output=$2 ;;
-    --boundary) boundary=$2 ;;
-    --peer) peer=$2 ;;
-    --engine) engine+=("$2") ;;
-    --tacho) tacho=$2 ;;
-    --keep) keep=$2 ;;
-    --seconds) seconds=$2 ;;
-    *) die "unknown option '$1'; the head of $0 says what there is" ;;
-    esac
-    shift 2
-done
+read_options python model rounds trials requests input output boundary peer engine tacho keep seconds -- "$@"
 [ -x "$python" ] || die "--python: expected the python of an environment with vLLM, found '$python'"
 [ -f "$model/config.json" ] || die "--model: expected a folder with config.json, found '$model'"
-for number in "$rounds" "$trials" "$requests" "$input" "$output" "${seconds:-1}"; do
-    [[ $number =~ ^[1-9][0-9]*$ ]] || die "expected a number of at least 1, found '$number'"
-done
+whole_numbers "$rounds" "$trials" "$requests" "$input" "$output" "${seconds:-1}"
 case $boundary in in-core) multiprocessing=0 ;; child-core) multiprocessing=1 ;; *) die "--boundary: in-core or child-core" ;; esac
 case $peer in ids | shipped) ;; *) die "--peer: ids or shipped" ;; esac
-if [ -z "$tacho" ]; then
-    "$root/scripts/build.sh" >&2
-    tacho=$(target_dir)/release/tacho
-fi
-[ -x "$tacho" ] || die "--tacho: $tacho is not a program"
+tacho_program
 
-here=$root/benches/peers
-out=$keep
-if [ -z "$out" ]; then
-    out=$(mktemp -d)
-    trap 'rm -rf "$out"' EXIT
-fi
-mkdir -p "$out"
+results_folder
 
 # Arguments that decide the work, the same for both sides; --engine has the last word.
 declare -A shared=([max_num_seqs]=$requests [max_model_len]=$((input + output)))
@@ -123,18 +92,5 @@ measure_tacho() {
         --quiet --out "$out/run.$1" >"$out/tacho.$1.log" 2>&1 ||
         die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
 }
-for ((round = 1; round <= rounds; round++)); do
-    if [ -n "$seconds" ] && [ $SECONDS -ge "$seconds" ]; then
-        say "$SECONDS s have passed: no round after $((round - 1))"
-        break
-    fi
-    say "round $round of $rounds (load $(cut -d' ' -f1 /proc/loadavg))"
-    if ((round % 2)); then
-        measure_peer $round
-        measure_tacho $round
-    else
-        measure_tacho $round
-        measure_peer $round
-    fi
-done
-"$python" "$here/vllm_table.py" "$out" "$((round - 1))" "$requests" "$input" "$output" "$peer" "$boundary"
+alternate
+"$python" "$here/vllm_table.py" "$out" "$measured" "$requests" "$input" "$output" "$peer" "$boundary"
