@@ -117,12 +117,21 @@ fn a_thousand_faults_lose_nothing() {
     assert!(p99 <= 1000.0, "{p99} ms");
 }
 
-/// What a run's process holds: resident memory in kB, descriptors, threads, children.
-fn held(pid: u32) -> Option<(u64, usize, usize, usize)> {
+/// What a run's process holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    resident_kb: u64,
+    descriptors: usize,
+    threads: usize,
+    children: usize,
+}
+
+fn held(pid: u32) -> Option<Held> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let resident_kb = resident.split_whitespace().next()?.parse().ok()?;
     let count = |folder: &str| Some(fs::read_dir(format!("/proc/{pid}/{folder}")).ok()?.count());
-    Some((rss, count("fd")?, count("task")?, children_of(pid).len()))
+    Some(Held { resident_kb, descriptors: count("fd")?, threads: count("task")?, children: children_of(pid).len() })
 }
 
 #[test]
@@ -133,7 +142,7 @@ fn ten_thousand_points_hold_memory_and_handles_flat() {
     let args =
         with(&args, &["--output", "2", "--min-trials", "2", "--max-trials", "2", "--max-warmup", "1", "--quiet"]);
     let mut child = spawn(&with(&args, &["--out", scratch.path()]));
-    let mut seen: Vec<(usize, (u64, usize, usize, usize))> = Vec::new();
+    let mut seen: Vec<Held> = Vec::new();
     let lines = || fs::metadata(scratch.dir.join("journal.jsonl")).map_or(0, |meta| meta.len());
     let mut last = 0;
     while child.try_wait().unwrap().is_none() {
@@ -141,7 +150,7 @@ fn ten_thousand_points_hold_memory_and_handles_flat() {
         let (length, held) = (lines(), held(child.id()));
         // The tables at the end are made of all points at once: what counts is the sweep.
         if let Some(held) = held.filter(|_| length > last) {
-            seen.push((length as usize, held));
+            seen.push(held);
         }
         last = length;
     }
@@ -149,13 +158,13 @@ fn ten_thousand_points_hold_memory_and_handles_flat() {
     assert_eq!(scratch.journal().len(), 10_000);
     // After a start of a fifth of the sweep.
     let steady = &seen[seen.len() / 5..seen.len() - 1];
-    let (first, end) = (steady[0].1, steady[steady.len() - 1].1);
-    println!("resident kB, descriptors, threads, children: {first:?} after a fifth, {end:?} at the end");
+    let (first, end) = (steady[0], steady[steady.len() - 1]);
+    println!("after a fifth: {first:?}; at the end: {end:?}");
     // A sample may fall into a point's writing, which holds a file or two: what leaks is there between points too.
     let (before, after) = steady.split_at(steady.len() / 2);
-    let least = |half: &[(usize, (u64, usize, usize, usize))]| {
-        let of = |handles: fn(&(u64, usize, usize, usize)) -> usize| half.iter().map(|(_, held)| handles(held)).min();
-        (of(|held| held.1), of(|held| held.2), of(|held| held.3))
+    let least = |half: &[Held]| {
+        let of = |handles: fn(&Held) -> usize| half.iter().map(handles).min();
+        [of(|held| held.descriptors), of(|held| held.threads), of(|held| held.children)]
     };
     println!(
         "least descriptors, threads, children: {:?} in the first half, {:?} in the second",
@@ -163,6 +172,6 @@ fn ten_thousand_points_hold_memory_and_handles_flat() {
         least(after)
     );
     assert_eq!(least(before), least(after), "descriptors, threads or processes leak");
-    let growth = end.0 as f64 / first.0 as f64 - 1.0;
+    let growth = end.resident_kb as f64 / first.resident_kb as f64 - 1.0;
     assert!(growth.abs() <= 0.05, "resident memory grew by {:.1} %", growth * 100.0);
 }
