@@ -79,7 +79,7 @@ impl Sim {
     /// Loads the engine.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for an unknown or ill-typed option.
+    /// `Unsupported` for an unknown or ill-typed option.
     pub fn load(config: &LoadConfig) -> Result<Self, EngineError> {
         let map = config.options.clone().into_iter().collect();
         let options: SimOptions = serde_json::from_value(serde_json::Value::Object(map))
