@@ -3,54 +3,41 @@
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Every length is checked against the file before it
 //! is followed, so that no file can make this side allocate what it does not have.
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{BufReader, ErrorKind, Read},
     path::Path,
 };
+
+use serde_json::{Map, Value};
 
 /// What to do about a damaged file.
 pub const AGAIN: &str = "fetch the file again";
 /// What llama.cpp itself takes at most.
 const MAX_DIMS: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
-/// The longest text and the longest array of numbers that is kept.
-const KEEP_TEXT: u64 = 1 << 10;
-const KEEP_NUMBERS: u64 = 1 << 12;
+/// The longest text and the longest array of numbers that are read where not all is wanted.
+const SHORT_TEXT: u64 = 1 << 10;
+const SHORT_ARRAY: u64 = 1 << 12;
+/// The longest that are read at all: a file with holes can promise far more than memory has.
+const LONGEST: u64 = 1 << 26;
 
-/// A metadata value. What is long is skipped: vocabularies, templates.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A whole number of any width from 0 on.
-    Unsigned(u64),
-    /// A floating-point number of any width.
-    Float(f64),
-    /// A truth value.
-    Bool(bool),
-    /// A text.
-    Text(String),
-    /// An array of whole numbers from 0 on, or of truth values as 0 and 1.
-    Numbers(Vec<u64>),
-    /// An array of texts.
-    Texts(Vec<String>),
-    /// Something that is not kept.
-    Skipped,
+/// Which values of the metadata are read; the others are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// What is short: no vocabulary, no chat template.
+    Short,
+    /// What is short, and all of the keys `tokenizer.…`.
+    Tokenizer,
+    /// All.
+    All,
 }
 
-impl Value {
-    /// The number, if it is one.
-    pub fn as_u64(&self) -> Option<u64> {
+impl Keep {
+    fn whole(self, key: &str) -> bool {
         match self {
-            Self::Unsigned(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    /// The text, if it is one.
-    pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
+            Self::Short => false,
+            Self::Tokenizer => key.starts_with("tokenizer."),
+            Self::All => true,
         }
     }
 }
@@ -78,8 +65,9 @@ impl Tensor {
 /// A file's header.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
-    /// By key.
-    pub metadata: BTreeMap<String, Value>,
+    /// By key: numbers, texts, truth values, and arrays of them. A value that was passed over is null, and so is a number that
+    /// JSON has not (NaN).
+    pub metadata: Map<String, Value>,
     /// In the table's order.
     pub tensors: Vec<Tensor>,
     /// Where the tensors' data begin in the file.
@@ -93,19 +81,7 @@ impl Header {
     ///
     /// # Errors
     /// A sentence for a person: what was expected, what was found and what to do. It does not name the file.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        Self::read_with(path, None)
-    }
-
-    /// Reads it with all of the vocabulary and the chat template: what [`Header::read`] skips of the keys `tokenizer.…`.
-    ///
-    /// # Errors
-    /// As [`Header::read`].
-    pub fn read_with_vocabulary(path: &Path) -> Result<Self, String> {
-        Self::read_with(path, Some("tokenizer."))
-    }
-
-    fn read_with(path: &Path, whole: Option<&'static str>) -> Result<Self, String> {
+    pub fn read(path: &Path, keep: Keep) -> Result<Self, String> {
         let file = File::open(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => "expected a GGUF model file, but there is none: check the path".to_owned(),
             _ => format!("expected a readable GGUF model file, found: {error}"),
@@ -114,7 +90,7 @@ impl Header {
         if meta.is_dir() {
             return Err("expected a GGUF model file, found a folder: name the .gguf file in it".to_owned());
         }
-        Walk { file: BufReader::with_capacity(1 << 16, file), at: 0, size: meta.len(), whole }.header()
+        Walk { file: BufReader::with_capacity(1 << 16, file), at: 0, size: meta.len(), keep }.header()
     }
 
     /// Bytes of each tensor with its padding, in the table's order: up to where the next one begins.
@@ -131,8 +107,7 @@ struct Walk {
     file: BufReader<File>,
     at: u64,
     size: u64,
-    /// Values of keys that begin so are kept however long they are.
-    whole: Option<&'static str>,
+    keep: Keep,
 }
 
 impl Walk {
@@ -154,13 +129,12 @@ impl Walk {
         }
         let tensors = self.u64("the number of tensors")?;
         let pairs = self.u64("the number of metadata entries")?;
-        let mut metadata = BTreeMap::new();
+        let mut metadata = Map::new();
         for index in 0..pairs {
             let key = self.string("a metadata key").map_err(|error| format!("metadata entry {index}: {error}"))?;
             let kind = self.u32("a value's type")?;
             let key = String::from_utf8_lossy(&key).into_owned();
-            let whole = self.whole.is_some_and(|start| key.starts_with(start));
-            let value = self.value(kind, whole)?;
+            let value = self.value(kind, self.keep.whole(&key))?;
             metadata.insert(key, value);
         }
         let alignment = metadata.get("general.alignment").and_then(Value::as_u64).unwrap_or(DEFAULT_ALIGNMENT);
@@ -188,43 +162,43 @@ impl Walk {
     }
 
     fn value(&mut self, kind: u32, whole: bool) -> Result<Value, String> {
-        Ok(match kind {
-            8 => self.text(whole)?,
-            9 => self.array(whole)?,
-            _ => self.number(kind)?,
-        })
+        match kind {
+            8 => self.text(whole),
+            9 => self.array(whole),
+            _ => self.number(kind),
+        }
     }
 
-    /// A number or a truth value. Below 0 there is nothing that we use.
+    /// A number or a truth value.
     fn number(&mut self, kind: u32) -> Result<Value, String> {
         const WHAT: &str = "a value";
-        let signed = |value: i64| u64::try_from(value).map_or(Value::Skipped, Value::Unsigned);
         Ok(match kind {
-            0 => Value::Unsigned(self.bytes::<1>(WHAT)?[0].into()),
-            1 => signed(i8::from_le_bytes(self.bytes(WHAT)?).into()),
-            2 => Value::Unsigned(u16::from_le_bytes(self.bytes(WHAT)?).into()),
-            3 => signed(i16::from_le_bytes(self.bytes(WHAT)?).into()),
-            4 => Value::Unsigned(self.u32(WHAT)?.into()),
-            5 => signed(i32::from_le_bytes(self.bytes(WHAT)?).into()),
-            6 => Value::Float(f32::from_le_bytes(self.bytes(WHAT)?).into()),
-            7 => Value::Bool(self.bytes::<1>(WHAT)?[0] != 0),
-            10 => Value::Unsigned(self.u64(WHAT)?),
-            11 => signed(i64::from_le_bytes(self.bytes(WHAT)?)),
-            12 => Value::Float(f64::from_le_bytes(self.bytes(WHAT)?)),
+            0 => u8::from_le_bytes(self.bytes(WHAT)?).into(),
+            1 => i8::from_le_bytes(self.bytes(WHAT)?).into(),
+            2 => u16::from_le_bytes(self.bytes(WHAT)?).into(),
+            3 => i16::from_le_bytes(self.bytes(WHAT)?).into(),
+            4 => self.u32(WHAT)?.into(),
+            5 => i32::from_le_bytes(self.bytes(WHAT)?).into(),
+            6 => shortest(f32::from_le_bytes(self.bytes(WHAT)?)).into(),
+            7 => (u8::from_le_bytes(self.bytes(WHAT)?) != 0).into(),
+            10 => self.u64(WHAT)?.into(),
+            11 => i64::from_le_bytes(self.bytes(WHAT)?).into(),
+            12 => f64::from_le_bytes(self.bytes(WHAT)?).into(),
             _ => return Err(format!("expected a metadata type from 0 to 12, found {kind}: {AGAIN}")),
         })
     }
 
     fn text(&mut self, whole: bool) -> Result<Value, String> {
         let length = self.u64("a string's length")?;
-        if length > KEEP_TEXT && !whole {
+        if length > SHORT_TEXT && !whole {
             self.skip(length, "a string")?;
-            return Ok(Value::Skipped);
+            return Ok(Value::Null);
         }
         self.room(length, "a string")?;
+        bounded(length, "a string")?;
         let mut text = vec![0; length as usize];
         self.read(&mut text, "a string")?;
-        Ok(Value::Text(String::from_utf8_lossy(&text).into_owned()))
+        Ok(String::from_utf8_lossy(&text).into_owned().into())
     }
 
     fn array(&mut self, whole: bool) -> Result<Value, String> {
@@ -235,35 +209,25 @@ impl Walk {
             2 | 3 => 2,
             4..=6 => 4,
             10..=12 => 8,
-            8 => {
-                // Grown as texts arrive: a lying length cannot make this side allocate it.
-                let mut texts = Vec::new();
+            8 if !whole => {
                 for _ in 0..length {
-                    if !whole {
-                        let length = self.u64("a string's length")?;
-                        self.skip(length, "a string")?;
-                    } else if let Value::Text(text) = self.text(true)? {
-                        texts.push(text);
-                    }
+                    let length = self.u64("a string's length")?;
+                    self.skip(length, "a string")?;
                 }
-                return Ok(if whole { Value::Texts(texts) } else { Value::Skipped });
+                return Ok(Value::Null);
             }
+            8 => 8,
             _ => return Err(format!("expected a metadata type from 0 to 12, found {kind}: {AGAIN}")),
         };
-        if length > KEEP_NUMBERS && !whole {
-            let bytes = length.checked_mul(width).ok_or_else(|| format!("an array's size overflows: {AGAIN}"))?;
+        let bytes = length.checked_mul(width).ok_or_else(|| format!("an array's size overflows: {AGAIN}"))?;
+        if length > SHORT_ARRAY && !whole {
             self.skip(bytes, "an array")?;
-            return Ok(Value::Skipped);
+            return Ok(Value::Null);
         }
-        let mut numbers = Vec::new();
-        for _ in 0..length {
-            numbers.push(match self.number(kind)? {
-                Value::Unsigned(value) => Some(value),
-                Value::Bool(value) => Some(value.into()),
-                _ => None,
-            });
-        }
-        Ok(numbers.into_iter().collect::<Option<_>>().map_or(Value::Skipped, Value::Numbers))
+        self.room(bytes, "an array")?;
+        bounded(length, "an array")?;
+        // Grown as values arrive: a lying length cannot make this side allocate it.
+        (0..length).map(|_| self.value(kind, true)).collect::<Result<Vec<_>, _>>().map(Value::Array)
     }
 
     fn string(&mut self, what: &str) -> Result<Vec<u8>, String> {
@@ -320,6 +284,19 @@ impl Walk {
     }
 }
 
+fn bounded(length: u64, what: &str) -> Result<(), String> {
+    if length <= LONGEST {
+        Ok(())
+    } else {
+        Err(format!("expected {what} of at most {LONGEST}, found {length}: {AGAIN}"))
+    }
+}
+
+/// The number as people write it: 1e-5 and not 9.999999747378752e-6.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
     //! GGUF files for tests, written by hand.
@@ -356,6 +333,8 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::{testing::*, *};
 
     #[test]
@@ -369,28 +348,26 @@ mod tests {
             ("counts", 9, numbers),
             ("words", 9, words),
             ("negative", 5, (-1_i32).to_le_bytes().to_vec()),
-            ("scale", 6, 0.5_f32.to_le_bytes().to_vec()),
+            ("scale", 6, 0.1_f32.to_le_bytes().to_vec()),
         ];
         let bytes = file(&metadata, &[("a", &[4, 3], 48), ("b", &[8], 32)]);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.gguf");
         std::fs::write(&path, &bytes).unwrap();
-        let header = Header::read(&path).unwrap();
-        assert_eq!(header.metadata["general.architecture"].as_str(), Some("llama"));
-        assert_eq!(header.metadata["counts"], Value::Numbers(vec![7, 7]));
-        assert_eq!(header.metadata["scale"], Value::Float(0.5));
-        for skipped in ["template", "words", "negative"] {
-            assert_eq!(header.metadata[skipped], Value::Skipped);
-        }
-        let whole = Header::read_with(&path, Some("")).unwrap().metadata;
+        let header = Header::read(&path, Keep::Short).unwrap();
+        let short = json!({
+            "general.architecture": "llama", "template": null, "counts": [7, 7], "words": null, "negative": -1, "scale": 0.1,
+        });
+        assert_eq!(Value::Object(header.metadata.clone()), short);
+        let whole = Header::read(&path, Keep::All).unwrap().metadata;
         assert_eq!(whole["template"].as_str().map(str::len), Some(5000));
-        assert_eq!(whole["words"], Value::Texts(vec!["token".to_owned()]));
+        assert_eq!(whole["words"], json!(["token"]));
         assert_eq!(header.tensors[0].elements(), Some(12));
         assert_eq!(header.spans(), [64, 32]);
         // Cut anywhere in the header, it says so and never panics.
         for length in 0..bytes.len() - 96 {
             std::fs::write(&path, &bytes[..length]).unwrap();
-            if let Err(error) = Header::read(&path) {
+            if let Err(error) = Header::read(&path, Keep::Short) {
                 assert!(error.contains(AGAIN) || error.contains("check the path"), "{length}: {error}");
             } else {
                 assert!(length as u64 >= header.data_start - 31, "{length}");

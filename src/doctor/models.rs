@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Check, bytes_text, name_of};
-use crate::{gguf::Header, plan::Plan};
+use crate::{
+    gguf::{Header, Keep},
+    plan::Plan,
+};
 
 const NAME: &str = "model";
 
@@ -44,7 +47,7 @@ fn check(model: &Path) -> Check {
             ),
             Err(error) => Check::problem(NAME, format!("{error}"), "make its files readable, or fetch it again"),
         },
-        Ok(data) => match Header::read(model) {
+        Ok(data) => match Header::read(model, Keep::Short) {
             Ok(_) => Check::ok(NAME, format!("GGUF, {}", bytes_text(data.len() as f64))),
             Err(error) => Check::problem(NAME, format!("{} is no GGUF file: {error}", model.display()), advice),
         },

@@ -1,5 +1,5 @@
 //! The host's clocks. Time inside Tacho is `u64` nanoseconds of CLOCK_MONOTONIC.
-use std::num::NonZeroU64;
+use std::{cell::Cell, num::NonZeroU64};
 
 use rustix::{
     thread::{ClockId, Timespec, clock_nanosleep_absolute},
@@ -26,8 +26,21 @@ pub fn thread_cpu_ns() -> u64 {
     to_ns(clock_gettime(ClockId::ThreadCPUTime))
 }
 
-/// How long before a deadline sleeping ends and spinning begins: about what waking takes on a virtual machine.
-const SPIN_NS: u64 = 80_000;
+/// How long before a deadline a thread stops sleeping and spins: bounds of what it learns.
+const SPIN_NS: std::ops::RangeInclusive<u64> = 50_000..=1_000_000;
+
+thread_local! {
+    /// How long before a deadline this thread stops sleeping: a little more than it takes to wake as a rule.
+    static MARGIN_NS: Cell<u64> = const { Cell::new(100_000) };
+}
+
+/// The margin after a sleep that ended `late_ns` behind its time. It grows by an eighth where waking took more than three
+/// quarters of it and shrinks by a 128th otherwise, and so settles where about one wake-up in 16 takes longer than that: a single stall of
+/// the machine does not move it, a machine that wakes its threads slowly (a virtual one, as a rule) does.
+fn learn(margin_ns: u64, late_ns: u64) -> u64 {
+    let next = if late_ns > margin_ns / 4 * 3 { margin_ns + margin_ns / 8 } else { margin_ns - margin_ns / 128 };
+    next.clamp(*SPIN_NS.start(), *SPIN_NS.end())
+}
 
 /// Has the kernel wake the calling thread at its timers' times and not up to 50 µs later, which is how it saves power by default
 /// (`PR_SET_TIMERSLACK`). For threads whose wake-ups are the measurement; one that the kernel refuses it wakes as before.
@@ -35,12 +48,20 @@ pub fn wake_on_time() {
     let _: rustix::io::Result<()> = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
 }
 
-/// Waits until `deadline_ns` of CLOCK_MONOTONIC: sleeps up to shortly before it, then spins.
+/// Waits until `deadline_ns` of CLOCK_MONOTONIC: sleeps up to shortly before it, then spins. How shortly, each thread learns
+/// from how late its sleeps ended: between 50 µs and 1 ms.
 pub fn sleep_until_ns(deadline_ns: u64) {
-    let wake_ns = deadline_ns.saturating_sub(SPIN_NS);
-    while monotonic_ns() < wake_ns {
-        let request = Timespec { tv_sec: (wake_ns / 1_000_000_000) as i64, tv_nsec: (wake_ns % 1_000_000_000) as i64 };
-        let _: Result<(), _> = clock_nanosleep_absolute(ClockId::Monotonic, &request);
+    let margin_ns = MARGIN_NS.get();
+    let wake_ns = deadline_ns.saturating_sub(margin_ns);
+    let mut now_ns = monotonic_ns();
+    if now_ns < wake_ns {
+        while now_ns < wake_ns {
+            let request =
+                Timespec { tv_sec: (wake_ns / 1_000_000_000) as i64, tv_nsec: (wake_ns % 1_000_000_000) as i64 };
+            let _: Result<(), _> = clock_nanosleep_absolute(ClockId::Monotonic, &request);
+            now_ns = monotonic_ns();
+        }
+        MARGIN_NS.set(learn(margin_ns, now_ns - wake_ns));
     }
     while monotonic_ns() < deadline_ns {
         std::hint::spin_loop();
@@ -56,6 +77,17 @@ mod tests {
         let deadline = monotonic_ns() + 2_000_000;
         sleep_until_ns(deadline);
         assert!(monotonic_ns() >= deadline);
+    }
+
+    #[test]
+    fn the_margin_follows_what_waking_takes_and_not_a_stall() {
+        let after = |margin, late: &[u64]| late.iter().fold(margin, |margin, late| learn(margin, *late));
+        let slow = after(50_000, &[200_000; 100]);
+        assert!((200_000..320_000).contains(&slow), "{slow}");
+        let stalled = learn(slow, 12_000_000);
+        assert!(stalled < slow * 5 / 4, "{stalled}");
+        assert_eq!(after(slow, &[5_000; 1000]), *SPIN_NS.start());
+        assert_eq!(after(50_000, &[u64::MAX; 100]), *SPIN_NS.end());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A model's shape and the bytes of its weights from a GGUF header.
+use serde_json::Value;
+
 use super::shape::{Mlp, ModelShape, Small};
-use crate::gguf::{Header, Value};
+use crate::gguf::Header;
 
 /// What the header says.
 #[derive(Debug)]
@@ -24,13 +26,12 @@ pub(super) fn read(header: &Header) -> Result<FromGguf, String> {
     let value = |name: &str| header.metadata.get(&format!("{architecture}.{name}"));
     let maybe = |name: &str| -> Result<Option<u64>, String> {
         match value(name) {
-            Some(Value::Unsigned(one)) => Ok(Some(*one)),
             // Some models have a number a layer.
-            Some(Value::Numbers(all)) if all.windows(2).all(|pair| pair[0] == pair[1]) => Ok(all.first().copied()),
-            Some(Value::Numbers(_)) => {
-                Err(format!("its layers differ in {architecture}.{name}, which is not supported"))
+            Some(Value::Array(all)) if all.windows(2).all(|pair| pair[0] == pair[1]) => {
+                Ok(all.first().and_then(Value::as_u64))
             }
-            _ => Ok(None),
+            Some(Value::Array(_)) => Err(format!("its layers differ in {architecture}.{name}, which is not supported")),
+            value => Ok(value.and_then(Value::as_u64)),
         }
     };
     let need = |name: &str| -> Result<u64, String> {
@@ -85,7 +86,10 @@ pub(super) fn read(header: &Header) -> Result<FromGguf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::testing::{file, text};
+    use crate::gguf::{
+        Keep,
+        testing::{file, text},
+    };
 
     fn number(value: u32) -> Vec<u8> {
         value.to_le_bytes().to_vec()
@@ -95,7 +99,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.gguf");
         std::fs::write(&path, file(metadata, tensors)).unwrap();
-        Header::read(&path).unwrap()
+        Header::read(&path, Keep::Short).unwrap()
     }
 
     fn metadata() -> Vec<(&'static str, u32, Vec<u8>)> {

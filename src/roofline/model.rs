@@ -8,7 +8,10 @@ use super::{
     from_gguf::{self, FromGguf},
     shape::{Counts, ModelShape},
 };
-use crate::{engine::EngineInfo, gguf::Header};
+use crate::{
+    engine::EngineInfo,
+    gguf::{Header, Keep},
+};
 
 /// What a trial's work is counted from.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +44,7 @@ impl Model {
             let config = serde_json::from_slice(&text).map_err(|error| named(format!("config.json: {error}")))?;
             Self::of_config(&config, info).map_err(named)
         } else {
-            Self::of_gguf(&Header::read(path).map_err(named)?, info).map_err(named)
+            Self::of_gguf(&Header::read(path, Keep::Short).map_err(named)?, info).map_err(named)
         }
     }
 

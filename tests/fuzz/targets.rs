@@ -12,7 +12,7 @@ use std::{
 use tacho::{
     cell::protocol::{ProtocolError, read_command, read_frame},
     engine::Options,
-    gguf::Header,
+    gguf::{Header, Keep},
     measure::{
         telemetry::{GpuProbe, RecordedGpu},
         trace::{Names, TraceFile},
@@ -84,7 +84,7 @@ pub fn protocol(_: &Path, input: &[u8]) {
 /// A model file's header, as the harness reads it.
 pub fn gguf(folder: &Path, input: &[u8]) {
     let path = written(folder, "model.gguf", input);
-    if let Ok(header) = Header::read(&path) {
+    if let Ok(header) = Header::read(&path, Keep::All) {
         let spans = header.spans();
         assert_eq!(spans.len(), header.tensors.len());
         assert!(

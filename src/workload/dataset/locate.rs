@@ -62,7 +62,7 @@ pub fn context_of(model: &Path) -> Option<u32> {
         let own = config.get("max_position_embeddings");
         own.or_else(|| config.get("text_config")?.get("max_position_embeddings"))?.as_u64()
     } else {
-        let metadata = gguf::Header::read(model).ok()?.metadata;
+        let metadata = gguf::Header::read(model, gguf::Keep::Short).ok()?.metadata;
         let architecture = metadata.get("general.architecture")?.as_str()?.to_owned();
         metadata.get(&format!("{architecture}.context_length"))?.as_u64()
     };

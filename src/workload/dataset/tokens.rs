@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::{DatasetError, Message, spec::ChatTemplate, template::Template};
@@ -152,18 +152,8 @@ fn vocabulary(file: &Path) -> Result<(Vec<u8>, Value), DatasetError> {
             file.display()
         ))
     };
-    let header = gguf::Header::read_with_vocabulary(file).map_err(refuse)?;
-    let json = |value: gguf::Value| match value {
-        gguf::Value::Unsigned(number) => number.into(),
-        gguf::Value::Float(number) => number.into(),
-        gguf::Value::Bool(value) => value.into(),
-        gguf::Value::Text(text) => text.into(),
-        gguf::Value::Numbers(numbers) => numbers.into(),
-        gguf::Value::Texts(texts) => texts.into(),
-        gguf::Value::Skipped => Value::Null,
-    };
-    let metadata: Map<String, Value> = header.metadata.into_iter().map(|(key, value)| (key, json(value))).collect();
-    let files = tokenizer::from_gguf(&metadata).map_err(refuse)?;
+    let header = gguf::Header::read(file, gguf::Keep::Tokenizer).map_err(refuse)?;
+    let files = tokenizer::from_gguf(&header.metadata).map_err(refuse)?;
     let bytes = serde_json::to_vec(&files.tokenizer).map_err(|error| DatasetError::input(error.to_string()))?;
     Ok((bytes, files.config))
 }
