@@ -232,12 +232,41 @@ fn capacity(args: &[&str]) -> (f64, f64, f64, usize) {
     assert_eq!(found["converged"], true, "{found:#}");
     let number = |name: &str| found[name].as_f64().unwrap();
     assert!(found["knee"].is_u64() && dir.join("charts/capacity.svg").exists());
-    // A point a trial.
+    // A point a trial; none of them is called invalid for being a single one.
     let rows: Value = serde_json::from_str(&fs::read_to_string(dir.join("points.json")).unwrap()).unwrap();
     assert_eq!(rows.as_array().map(Vec::len), found["probes"].as_array().map(Vec::len));
+    for row in rows.as_array().unwrap() {
+        assert!(!row["invalid_reasons"].to_string().contains("interval"), "{row:#}");
+    }
     let page = fs::read_to_string(dir.join("report.html")).unwrap();
     assert!(page.contains("Capacity: the highest load that meets the service level"));
     (number("estimate"), number("low"), number("high"), found["probes"].as_array().unwrap().len())
+}
+
+#[test]
+fn a_load_that_is_kept_up_with_is_judged_by_what_was_offered() {
+    let keep = tempfile::tempdir().unwrap();
+    // Each trial's 64 gaps are drawn anew: its throughput is as scattered as they are, 12 %.
+    let output = tacho(&["run", "--rate", "20", "--requests", "64", "--max-trials", "6"], &keep.path().join("run"));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for row in rows(&keep.path().join("run")) {
+        assert_eq!(row["certificate"], "valid", "{row:#}");
+    }
+}
+
+#[test]
+fn a_gap_between_arrivals_is_no_silence_of_the_engine() {
+    let keep = tempfile::tempdir().unwrap();
+    let plan = keep.path().join("slow.toml");
+    let text_of = "[workload]\nrate = 1.0\narrivals = 'constant'\nrequests = 3\n[deadlines]\nidle = '400ms'\n\
+                   [trials]\nmin_trials = 1\nmax_trials = 1\nmax_warmup = 0\n";
+    fs::write(&plan, text_of).unwrap();
+    let dir = keep.path().join("run");
+    let args = ["run", plan.to_str().unwrap(), "--engine-option", "sim.time=real", "--quiet"];
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tacho")).args(args).args(["--engine", "sim", "--out"]).arg(&dir).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 #[test]

@@ -136,6 +136,17 @@ fn a_closed_load_keeps_so_many_conversations_under_way_and_a_prefix_cache_shorte
 }
 
 #[test]
+fn thinking_is_neither_the_engine_s_time_nor_the_harness_s() {
+    let (_dir, from) = conversations();
+    let costs = json!({ "step_base_us": 1000.0, "prefill_token_us": 0.0, "decode_seq_us": 0.0 });
+    let think = ThinkTime::Fixed { ns: 50 * MS };
+    let (summary, _) = trial(&mut sim(costs), Load::Closed { concurrency: 1 }, &from, think);
+    // 12 pauses, and 72 steps of 1 ms.
+    let busy_s = summary.busy_ns.unwrap() as f64 / 1e9;
+    assert!(summary.seconds() > 0.6 + 0.072 && busy_s > 0.072 && busy_s < 0.4, "{busy_s} of {} s", summary.seconds());
+}
+
+#[test]
 fn an_open_load_starts_conversations_by_its_arrivals() {
     let (_dir, from) = conversations();
     let arrivals = ArrivalSpec { process: "poisson".parse().unwrap(), rate: Some(50.0) };

@@ -58,7 +58,7 @@ pub struct Options {
 pub struct Probe {
     /// The point's number in the run's tables.
     pub point: u32,
-    /// The load: requests a second, or in flight. None for the trial that found the throughput.
+    /// The load, in [`Capacity::unit`]. None for the trial that found the throughput.
     pub load: Option<f64>,
     /// Requests a second that ended.
     pub request_throughput: f64,
@@ -83,6 +83,9 @@ pub struct Probe {
 pub struct Capacity {
     /// What was searched for.
     pub by: By,
+    /// Whether loads are in conversations, each of several requests.
+    #[serde(default)]
+    pub conversations: bool,
     /// The service level.
     pub slo: String,
     /// The best single answer: the median of the belief.
@@ -99,6 +102,18 @@ pub struct Capacity {
     pub probes: Vec<Probe>,
     /// Which probe is the knee of the throughput-latency curve; see [`knee`].
     pub knee: Option<u32>,
+}
+
+impl Capacity {
+    /// The unit of loads.
+    pub fn unit(&self) -> &'static str {
+        match (self.by, self.conversations) {
+            (By::Rate, false) => "requests/s",
+            (By::Rate, true) => "conversations/s",
+            (By::Concurrency, false) => "requests in flight",
+            (By::Concurrency, true) => "conversations under way",
+        }
+    }
 }
 
 /// The probability that a service level is met, from one trial: each limit's share of requests has a beta posterior (Jeffreys

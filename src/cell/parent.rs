@@ -293,6 +293,10 @@ impl Cell {
                     sink.progress(output_tokens);
                     Ok(())
                 }
+                Frame::Reply(Reply::Waiting) => {
+                    idle = Instant::now() + patience.idle;
+                    Ok(())
+                }
                 Frame::Reply(Reply::TrialDone(summary)) => return Ok(*summary),
                 Frame::Reply(Reply::Failed(error)) => return Err(error.into()),
                 Frame::Reply(other) => return Err(self.unexpected(&other)),

@@ -81,6 +81,8 @@ pub enum Reply {
         /// Output tokens so far.
         output_tokens: u64,
     },
+    /// Sent now and then while the engine has nothing to do and the next request is not due: that silence is not the engine's.
+    Waiting,
     /// The trial is over and its tables have been sent.
     TrialDone(Box<TrialSummary>),
     /// How the conformance checks came out.
@@ -230,6 +232,15 @@ impl TrialSummary {
     /// How long it took, in seconds of the engine's clock.
     pub fn seconds(&self) -> f64 {
         self.end_ns.saturating_sub(self.start_ns) as f64 / 1e9
+    }
+
+    /// How long engine and harness worked, in seconds: in an open load without the waits for arrivals, which are drawn anew for
+    /// each trial and say nothing of the engine; in others, and in virtual time, all of it.
+    pub fn working_seconds(&self) -> f64 {
+        match self.busy_ns {
+            Some(busy_ns) if self.schedule.is_some() && !self.virtual_time => busy_ns as f64 / 1e9,
+            _ => self.seconds(),
+        }
     }
 
     /// The share of the time spent outside the engine's calls, waits for arrivals left out of both: a load that leaves the engine

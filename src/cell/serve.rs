@@ -242,4 +242,8 @@ impl RecordSink for Pipe {
     fn progress(&mut self, output_tokens: u64) -> io::Result<()> {
         self.say(&Reply::Progress { output_tokens })
     }
+
+    fn waiting(&mut self) -> io::Result<()> {
+        self.say(&Reply::Waiting)
+    }
 }

@@ -16,8 +16,11 @@ compared, 2 when the command line or the plan is wrong.";
 /// The arguments of `tacho agree`.
 #[derive(Args, Debug)]
 pub struct AgreeArgs {
-    /// A plan file, or the name of a shipped plan, that names engines, their options and the model
-    #[arg(value_name = "PLAN", env = "TACHO_PLAN", hide_env = true)]
+    /// A plan file, or the name of a shipped plan, that names engines, their options and the model; also as --plan
+    #[arg(value_name = "PLAN")]
+    pub plan_named: Option<String>,
+    /// A plan file, or the name of a shipped plan
+    #[arg(long, value_name = "FILE|NAME", env = "TACHO_PLAN", hide_env = true)]
     pub plan: Option<String>,
     /// An engine; repeat it or separate by commas for several
     #[arg(long, value_name = "ID", env = "TACHO_ENGINE", hide_env = true, value_delimiter = ',')]

@@ -65,10 +65,10 @@ pub enum Command {
     #[command(after_help = agree_args::EXAMPLES)]
     Agree(Box<AgreeArgs>),
     /// Find the highest request rate or concurrency that meets a service level (--slo)
-    #[command(after_help = format!("{CAPACITY_EXAMPLES}\n\n{}", exit::HELP))]
+    #[command(after_help = format!("{CAPACITY_EXAMPLES}\n\n{}", exit::CAPACITY_HELP))]
     Capacity(Box<CapacityArgs>),
     /// Measure what each boundary costs: step loop, generate call, text, child processes, the engine's own HTTP server
-    #[command(after_help = format!("{}\n\n{}", super::ledger::EXAMPLES, exit::HELP))]
+    #[command(after_help = format!("{}\n\n{}", super::ledger::EXAMPLES, exit::LEDGER_HELP))]
     Ledger(Box<super::ledger::LedgerArgs>),
     /// List the plans that ship with Tacho, or print one
     Plans {
@@ -129,7 +129,7 @@ pub enum Command {
         json: Option<bool>,
     },
     /// Compare runs point by point: difference, interval, verdict, and what else differed
-    #[command(after_help = format!("{}\n\n{}", compare::EXAMPLES, exit::HELP))]
+    #[command(after_help = format!("{}\n\n{}", compare::EXAMPLES, exit::COMPARE_HELP))]
     Compare(compare::CompareArgs),
     /// Keep runs under names to compare later ones with
     Baseline {
@@ -140,6 +140,7 @@ pub enum Command {
     /// Check on this machine, now, that Tacho's figures and verdicts can be believed; keep the outcome for later runs
     ///
     /// Takes about two minutes and wants the machine for itself.
+    #[command(after_help = exit::CALIBRATE_HELP)]
     Calibrate(calibrate::CalibrateArgs),
     /// Print a run in another tool's format, for the scripts and plots that people have for that tool
     #[command(after_help = super::export::HELP)]
@@ -235,10 +236,7 @@ pub struct BuildArgs {
 /// The arguments of `tacho doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
-    /// A plan file, or the name of a shipped plan; without any plan or engine, all engines are looked at
-    #[arg(value_name = "PLAN", conflicts_with = "plan")]
-    pub plan_to_check: Option<String>,
-    /// The run that is meant: whatever `tacho run` takes
+    /// The run that is meant: whatever `tacho run` takes; without any plan or engine, all engines are looked at
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -247,6 +245,9 @@ pub struct DoctorArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "What to run")]
 pub struct RunArgs {
+    /// A plan file, or the name of a shipped plan; also as --plan
+    #[arg(value_name = "PLAN")]
+    pub plan_named: Option<String>,
     /// A plan file, or the name of a shipped plan
     #[arg(long, value_name = "FILE|NAME", env = "TACHO_PLAN", hide_env = true)]
     pub plan: Option<String>,
@@ -284,7 +285,7 @@ pub struct RunArgs {
         help_heading = "Workload"
     )]
     pub batch: Option<String>,
-    /// Prompt length in tokens
+    /// Prompt length in tokens [default: 128]
     #[arg(
         long,
         value_name = "LENGTHS",
@@ -294,7 +295,7 @@ pub struct RunArgs {
         help_heading = "Workload"
     )]
     pub input: Option<String>,
-    /// Output length in tokens
+    /// Output length in tokens [default: 64]
     #[arg(
         long,
         value_name = "LENGTHS",
@@ -314,10 +315,11 @@ pub struct RunArgs {
         help_heading = "Workload"
     )]
     pub length: Option<String>,
-    /// Requests a trial; without --batch, handed over at once
+    /// Requests a trial; without --batch, handed over at once [default: 16, 4 for each in flight of a
+    /// closed loop, 256 in an open load]
     #[arg(
         long,
-        alias = "num-prompts",
+        visible_alias = "num-prompts",
         value_name = "VALUES",
         env = "TACHO_REQUESTS",
         hide_env = true,
@@ -338,6 +340,7 @@ pub struct RunArgs {
     /// Requests a second (open load): requests come whether or not earlier ones are done
     #[arg(
         long,
+        visible_alias = "request-rate",
         value_name = "VALUES",
         env = "TACHO_RATE",
         hide_env = true,
@@ -361,10 +364,10 @@ pub struct RunArgs {
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true, value_name = "BOOL",
           help_heading = "Workload")]
     pub zip: Option<bool>,
-    /// Seed of prompts and lengths
+    /// Seed of prompts and lengths [default: 1]
     #[arg(long, value_name = "N", env = "TACHO_SEED", hide_env = true, help_heading = "Workload")]
     pub seed: Option<u64>,
-    /// Softmax temperature; 0 is greedy
+    /// Softmax temperature; 0 is greedy [default: 0]
     #[arg(
         long,
         value_name = "T",
@@ -374,7 +377,7 @@ pub struct RunArgs {
         help_heading = "Workload"
     )]
     pub temperature: Option<f32>,
-    /// Nucleus mass above 0 and at most 1
+    /// Nucleus mass above 0 and at most 1 [default: 1]
     #[arg(
         long,
         value_name = "P",
@@ -384,7 +387,7 @@ pub struct RunArgs {
         help_heading = "Workload"
     )]
     pub top_p: Option<f32>,
-    /// The likeliest tokens kept; 0 keeps all
+    /// The likeliest tokens kept; 0 keeps all [default: 0]
     #[arg(long, value_name = "K", env = "TACHO_TOP_K", hide_env = true, help_heading = "Workload")]
     pub top_k: Option<u32>,
     /// Seed of the sampler
@@ -404,13 +407,13 @@ pub struct RunArgs {
     /// Timed trials at most [default: 30]
     #[arg(long, value_name = "N", env = "TACHO_MAX_TRIALS", hide_env = true, help_heading = "Trials")]
     pub max_trials: Option<u32>,
-    /// Time after which a point starts no further trial [default: 2m]
+    /// Time after which a point that has its least trials (--min-trials) starts no further one [default: 2m]
     #[arg(long, value_name = "TIME", env = "TACHO_MAX_TIME", hide_env = true, help_heading = "Trials")]
     pub max_time: Option<String>,
     /// Warm-up trials at most [default: 10]
     #[arg(long, value_name = "N", env = "TACHO_MAX_WARMUP", hide_env = true, help_heading = "Trials")]
     pub max_warmup: Option<u32>,
-    /// Step-loop trials for latencies [default: 1]
+    /// Step-loop trials for latencies, after warm-up trials of their own [default: 3]
     #[arg(long, value_name = "N", env = "TACHO_LATENCY_TRIALS", hide_env = true, help_heading = "Trials")]
     pub latency_trials: Option<u32>,
     /// When the GPU's own clock is read too: off, trial, or steps [default: steps]

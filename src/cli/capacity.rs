@@ -163,10 +163,7 @@ fn show(report: &CapacityReport, json: bool) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     writeln!(out, "{}", table(capacity))?;
-    let unit = match capacity.by {
-        By::Rate => "requests/s",
-        By::Concurrency => "requests in flight",
-    };
+    let unit = capacity.unit();
     writeln!(
         out,
         "capacity: {:.4} {unit} (95 % interval {:.4} to {:.4}) meet {}, after {} trials",
@@ -185,8 +182,8 @@ fn show(report: &CapacityReport, json: bool) -> Result<ExitCode, Failure> {
 fn table(capacity: &Capacity) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header([
-        capacity.by.as_str(),
-        "requests/s",
+        capacity.unit(),
+        "requests/s done",
         "output tok/s",
         "TTFT p99 ms",
         "E2E mean ms",

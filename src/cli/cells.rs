@@ -127,7 +127,9 @@ fn spec(id: &str, variant: Option<&str>) -> Result<EnvironmentSpec, Failure> {
     };
     found.cloned().ok_or_else(|| {
         Failure::usage(match variants.as_slice() {
-            [] => format!("engine '{id}' has no environment to install; `tacho engines` lists those that have"),
+            [] => format!(
+                "there is no engine '{id}' that has an environment of its own; `tacho engines` lists all engines"
+            ),
             _ => format!("engine '{id}' has the variants {}", variants.join(", ")),
         })
     })
@@ -146,6 +148,8 @@ pub fn install(id: &str, variant: Option<&str>, model: Option<&Path>) -> Result<
 /// `tacho engines info`.
 pub fn info(id: &str) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
+    // Says of an unknown engine, and of one without environments, that it is one.
+    spec(id, None)?;
     for spec in environments(id)? {
         let view = json!({ "variant": spec.variant, "folder": spec.folder(), "installed": environment::status(&spec) });
         writeln!(out, "{view:#}")?;
@@ -155,7 +159,11 @@ pub fn info(id: &str) -> Result<ExitCode, Failure> {
 
 /// `tacho engines remove`.
 pub fn remove(id: &str, variant: Option<&str>) -> Result<ExitCode, Failure> {
-    environment::remove(&spec(id, variant)?)?;
+    let spec = spec(id, variant)?;
+    if environment::status(&spec).is_none() && !spec.folder().exists() {
+        return Err(Failure::usage(format!("engine '{id}' has no environment here of the variant {}", spec.variant)));
+    }
+    environment::remove(&spec)?;
     Ok(ExitCode::SUCCESS)
 }
 

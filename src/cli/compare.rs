@@ -40,7 +40,14 @@ pub struct CompareArgs {
     #[arg(long, value_name = "FIGURE", env = "TACHO_METRIC", hide_env = true, default_value = PRIMARY)]
     pub metric: String,
     /// Differences below this fraction are none
-    #[arg(long, value_name = "FRACTION", env = "TACHO_THRESHOLD", hide_env = true, default_value = "1%")]
+    #[arg(
+        long,
+        value_name = "FRACTION",
+        env = "TACHO_THRESHOLD",
+        hide_env = true,
+        default_value = "1%",
+        allow_hyphen_values = true
+    )]
     pub threshold: String,
     /// Exit with 6 when any point comes to this; repeat it or separate by commas for several
     #[arg(long, value_name = "VERDICT", env = "TACHO_FAIL_ON", hide_env = true, value_delimiter = ',')]

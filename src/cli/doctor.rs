@@ -40,8 +40,7 @@ const PROBLEM: u8 = 1;
 
 /// Examines the machine, and the plan where one is given.
 pub fn doctor(args: DoctorArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
-    let DoctorArgs { plan_to_check, run: mut args } = args;
-    args.plan = args.plan.or(plan_to_check);
+    let DoctorArgs { run: args } = args;
     let plan = plan(&args, matches)?;
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;
     let mut around = Surroundings {
@@ -70,7 +69,7 @@ pub fn doctor(args: DoctorArgs, matches: &ArgMatches) -> Result<ExitCode, Failur
 
 /// The plan that is meant, when anything is said of one.
 fn plan(args: &RunArgs, matches: &ArgMatches) -> Result<Option<Plan>, Failure> {
-    if args.plan.is_none() && args.engine.is_empty() {
+    if args.plan.is_none() && args.plan_named.is_none() && args.engine.is_empty() {
         return Ok(None);
     }
     // Models that are not there are a finding of ours.

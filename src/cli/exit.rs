@@ -35,6 +35,42 @@ Exit codes:
   6    a comparison came to what it was to fail on, or the calibration did not pass
   130  interrupted; what was measured is kept, and --resume finishes it";
 
+/// For `tacho capacity --help`.
+pub const CAPACITY_HELP: &str = "\
+Exit codes:
+  0    a capacity was found
+  1    none was found; the trials are in the results
+  2    the command line or the plan is wrong; nothing ran
+  3    the results directory cannot be written
+  130  interrupted; the trials that were run are kept";
+
+/// For `tacho ledger --help`.
+pub const LEDGER_HELP: &str = "\
+Exit codes:
+  0    every rung that was asked for was measured
+  1    some rung could not be measured; the others are in the folder
+  2    the command line or the plan is wrong; nothing ran
+  3    the folder cannot be written
+  4    no engine could be started
+  130  interrupted; what was measured is kept";
+
+/// For `tacho compare --help`.
+pub const COMPARE_HELP: &str = "\
+Exit codes:
+  0  the runs were compared, and no point came to what --fail-on names
+  2  nothing could be compared, or the command line is wrong
+  3  a run directory cannot be read
+  6  some point came to what --fail-on names";
+
+/// For `tacho calibrate --help`.
+pub const CALIBRATE_HELP: &str = "\
+Exit codes:
+  0  every check passed
+  2  the command line is wrong, or, with --kept, nothing is kept
+  3  the outcome cannot be kept
+  4  the simulated engine could not be started
+  6  some check did not pass";
+
 /// Why the program ends early.
 #[derive(Debug)]
 pub struct Failure {

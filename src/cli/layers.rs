@@ -35,8 +35,9 @@ pub fn plan_with(
 }
 
 fn draft(args: &RunArgs, matches: &ArgMatches, registry: &Registry) -> Result<Draft, Failure> {
-    let file = match &args.plan {
-        Some(plan) => read(&open(plan, matches)?, registry)?,
+    let named = named(args.plan_named.as_deref(), args.plan.as_deref(), matches)?;
+    let file = match &named {
+        Some(plan) => read(&open(plan)?, registry)?,
         None => Draft::default(),
     };
     let layer = |source| Layer { matches, source, registry }.draft(args);
@@ -44,8 +45,8 @@ fn draft(args: &RunArgs, matches: &ArgMatches, registry: &Registry) -> Result<Dr
     let environment = layer(ValueSource::EnvVariable)?;
     let mut draft = flags.over(environment.over(file));
     // A shipped plan or a file without a name of its own goes by the file's.
-    if let (None, Some(plan)) = (&draft.name, &args.plan) {
-        let stem = Path::new(plan).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if let (None, Some(plan)) = (&draft.name, &named) {
+        let stem = Path::new(&plan.value).file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if tacho::plan::check_name(&stem).is_ok() {
             draft.name = Some(Sourced::new(stem, Origin::Default("default: the file's name")));
         }
@@ -70,8 +71,8 @@ pub fn requests(args: &RunArgs, matches: &ArgMatches) -> Result<(Plan, bool), Fa
 /// The plan whose engines are compared: what the file, the environment and the flags say of engines and models.
 pub fn agree_plan(args: &AgreeArgs, matches: &ArgMatches) -> Result<Resolved, Failure> {
     let registry = Registry::embedded().map_err(|error| Failure::usage(error.to_string()))?;
-    let mut draft = match &args.plan {
-        Some(plan) => read(&open(plan, matches)?, &registry)?,
+    let mut draft = match named(args.plan_named.as_deref(), args.plan.as_deref(), matches)? {
+        Some(plan) => read(&open(&plan)?, &registry)?,
         None => Draft::default(),
     };
     for source in [ValueSource::EnvVariable, ValueSource::CommandLine] {
@@ -88,18 +89,29 @@ pub fn agree_plan(args: &AgreeArgs, matches: &ArgMatches) -> Result<Resolved, Fa
     Ok(resolve(draft, &registry)?)
 }
 
+/// The plan by its place on the command line or by its flag or variable; the place wins over the variable.
+fn named(place: Option<&str>, flag: Option<&str>, matches: &ArgMatches) -> Result<Option<Sourced<String>>, Failure> {
+    let from_variable = matches.value_source("plan") == Some(ValueSource::EnvVariable);
+    let at =
+        if from_variable { Origin::Environment("TACHO_PLAN".to_owned()) } else { Origin::Flag("--plan".to_owned()) };
+    match (place, flag) {
+        (Some(place), Some(flag)) if !from_variable => {
+            Err(Failure::usage(format!("two plans are named, '{place}' and --plan '{flag}': name one")))
+        }
+        (Some(place), _) => Ok(Some(Sourced::new(place.to_owned(), Origin::Flag("PLAN".to_owned())))),
+        (None, flag) => Ok(flag.map(|flag| Sourced::new(flag.to_owned(), at))),
+    }
+}
+
 /// A shipped plan by its name, otherwise a file.
-fn open(plan: &str, matches: &ArgMatches) -> Result<Source, PlanError> {
+fn open(plan: &Sourced<String>) -> Result<Source, PlanError> {
+    let Sourced { value: plan, at } = plan;
     if let Some(found) = shipped().find(|shipped| shipped.name == plan) {
         return Ok(found.source());
     }
-    std::fs::read_to_string(plan).map(|text| Source::new(plan, text)).map_err(|error| {
+    std::fs::read_to_string(plan).map(|text| Source::new(plan.as_str(), text)).map_err(|error| {
         let names: Vec<&str> = shipped().map(|plan| plan.name).collect();
-        let at = match matches.value_source("plan") {
-            Some(ValueSource::EnvVariable) => Origin::Environment("TACHO_PLAN".to_owned()),
-            _ => Origin::Flag("--plan".to_owned()),
-        };
-        PlanError::at(&at, format!("'{plan}' is no shipped plan and cannot be read as a file: {error}"))
+        PlanError::at(at, format!("'{plan}' is no shipped plan and cannot be read as a file: {error}"))
             .help(format!("give a TOML file, or one of the shipped plans: {}", names.join(", ")))
     })
 }

@@ -24,6 +24,7 @@ mod model_args;
 mod progress;
 mod report;
 mod run;
+mod shape;
 mod validity_args;
 mod workload;
 
@@ -43,7 +44,11 @@ fn log() {
 /// Runs the program and says how it ended.
 pub fn main() -> ExitCode {
     log();
-    let matches = workload::shape(Cli::command()).get_matches();
+    let command = shape::shape(Cli::command());
+    let matches = command.clone().get_matches();
+    if let Err(failure) = shape::refuse_void(&command, &matches) {
+        return failure.report();
+    }
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

@@ -25,6 +25,9 @@ use super::{
     interrupt, layers, progress, workload,
 };
 
+/// Reasons why points failed or are invalid that are printed below the table.
+const DOUBTS_SHOWN: usize = 40;
+
 /// Runs a plan, or shows it.
 pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let (plan, mut dir, finished) = match &args.resume {
@@ -37,6 +40,9 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         None => {
             let mut resolved = layers::plan(args, matches)?;
             if args.dry_run == Some(true) {
+                let missing =
+                    [resolved.check_models().err().map(|error| error.to_string()), resolved.missing_dataset()];
+                resolved.notes.extend(missing.into_iter().flatten());
                 dry_run::print(&resolved, args.json == Some(true), &mut io::stdout().lock())?;
                 return Ok(ExitCode::SUCCESS);
             }
@@ -163,8 +169,12 @@ pub(super) fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usi
         writeln!(out, "calibration: {warning}")?;
     }
     writeln!(out, "{}", report::certified_table(info, &report.records))?;
-    for line in report::invalid_lines(info, &report.records) {
+    let doubts = report::invalid_lines(info, &report.records);
+    for line in doubts.iter().take(DOUBTS_SHOWN) {
         writeln!(out, "{line}")?;
+    }
+    if doubts.len() > DOUBTS_SHOWN {
+        writeln!(out, "… and {} more such lines, in the report", doubts.len() - DOUBTS_SHOWN)?;
     }
     for line in report::frontier_lines(info, &report.records) {
         writeln!(out, "{line}")?;

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{ArgMatches, Command, Subcommand};
+use clap::{ArgMatches, Subcommand};
 use tacho::{
     cache,
     engine::Sampling,
@@ -29,9 +29,6 @@ Examples:
   tacho workload save --plan my.toml --out my.tacho-workload
   tacho run --engine llama.cpp --model model.gguf --dataset saved:chats.tacho-workload --requests 64";
 
-/// Flags of `tacho run` that say something about requests.
-const KEPT: [&str; 8] = ["plan", "model", "requests", "seed", "output", "out", "quiet", "help"];
-
 /// What to do with workloads.
 #[derive(Debug, Subcommand)]
 pub enum WorkloadAction {
@@ -47,23 +44,6 @@ pub enum WorkloadAction {
               value_parser = clap::builder::BoolishValueParser::new(), hide_possible_values = true, value_name = "BOOL")]
         json: Option<bool>,
     },
-}
-
-/// Takes flags that mean nothing for requests out of the help of `tacho workload save`.
-pub fn shape(command: Command) -> Command {
-    let keep = |argument: &clap::Arg| {
-        let dataset = argument.get_help_heading() == Some("Dataset");
-        dataset || KEPT.contains(&argument.get_id().as_str())
-    };
-    command.mut_subcommand("workload", |workload| {
-        workload.mut_subcommand("save", |save| {
-            let save = save.mut_args(|argument| {
-                let hide = !keep(&argument);
-                argument.hide(hide)
-            });
-            save.mut_arg("out", |out| out.short('o').value_name("FILE").help("The file to write"))
-        })
-    })
 }
 
 /// Runs one of the subcommands.

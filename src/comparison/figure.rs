@@ -41,7 +41,7 @@ impl Figure {
     pub fn named(name: &str) -> Result<Self, String> {
         let name = name.trim_end_matches("_ms");
         if let Some(found) = metric(name)
-            && matches!(found.value, Value::Rate(_))
+            && matches!(found.value, Value::Rate(_) | Value::MaybeRate(_))
         {
             let (metric, better) = (found.name, Better::Higher);
             return Ok(Self { name: name.to_owned(), unit: found.unit, better, metric, statistic: None });
@@ -53,7 +53,7 @@ impl Figure {
         });
         let Some((metric, statistic)) = split else {
             let rates =
-                METRICS.iter().filter(|metric| matches!(metric.value, Value::Rate(_))).map(|metric| metric.name);
+                METRICS.iter().filter(|metric| !matches!(metric.value, Value::Latency(_))).map(|metric| metric.name);
             return Err(format!(
                 "no figure is called '{name}': expected {}, or a latency with a statistic such as ttft_p50, itl_p99, \
                  tpot_mean or e2e_p95",

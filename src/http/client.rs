@@ -158,8 +158,8 @@ impl Client {
         })
     }
 
-    /// Sends a body and reads its stream to the end.
-    pub(super) fn complete(&self, body: &[u8]) -> Result<Raw, HttpError> {
+    /// Sends a body and reads its stream to the end, which may be of at most `most` bytes.
+    pub(super) fn complete(&self, body: &[u8], most: usize) -> Result<Raw, HttpError> {
         let url = self.completions();
         let ask =
             self.agent.post(&url).header("Content-Type", "application/json").header("Accept", "text/event-stream");
@@ -179,6 +179,11 @@ impl Client {
                 Ok(count) => {
                     first_ns = first_ns.or_else(|| Some(monotonic_ns()));
                     bytes.extend_from_slice(&part[..count]);
+                    if bytes.len() > most {
+                        let what =
+                            format!("its stream does not end: expected at most {most} bytes for the tokens asked");
+                        return Err(HttpError::Content { url, what });
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {

@@ -74,6 +74,9 @@ pub enum SloError {
     /// A time that cannot be.
     #[error("limit '{0}': {1}")]
     Time(String, String),
+    /// A time without its unit: other tools read milliseconds there, and nobody may guess.
+    #[error("limit '{0}': expected a time with its unit, such as 200ms or 1.5s")]
+    Unit(String),
     /// A percentile that cannot be.
     #[error("limit '{0}': expected a percentile such as p99, above 0 and at most 100")]
     Percentile(String),
@@ -229,6 +232,9 @@ fn limit(text: &str) -> Result<Limit, SloError> {
     if !(percentile > 0.0 && percentile <= 100.0) {
         return Err(wrong());
     }
+    if time.trim().parse::<f64>().is_ok_and(|number| number > 0.0) {
+        return Err(SloError::Unit(text.to_owned()));
+    }
     let within = scalar::duration(time).map_err(|problem| SloError::Time(text.to_owned(), problem))?;
     Ok(Limit { latency: latency.ok_or_else(syntax)?, percentile, within })
 }
@@ -293,6 +299,7 @@ mod tests {
             "ttft",
             "ttft=",
             "ttft=0",
+            "ttft=200",
             "ttft=-5ms",
             "ttft=nan",
             "itl=5ms",

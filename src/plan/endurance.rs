@@ -9,7 +9,13 @@ use super::{
     scalar,
     toml_tree::{Entry, Node},
 };
-use crate::cell::{parent::Patience, protocol::TrialKind};
+use crate::{
+    cell::{
+        parent::Patience,
+        protocol::{Load, TrialKind},
+    },
+    workload::ThinkTime,
+};
 
 /// The keys of `[deadlines]`.
 pub(super) const DEADLINES: [&str; 4] = ["load", "warmup", "trial", "idle"];
@@ -25,6 +31,10 @@ const OUTPUT_TOKEN: f64 = 0.1;
 const INPUT_TOKEN: f64 = 0.01;
 /// Compilation and graph capture happen in the first warm-up.
 const WARMUP_FACTOR: u32 = 2;
+/// Arrivals and times to think are drawn: a trial's may take longer than is to be expected.
+const WAITS_FACTOR: f64 = 2.0;
+/// Turns of a conversation at most, as long as the data have not been read.
+const MOST_TURNS: u32 = 50;
 const IDLE_BASE: Duration = Duration::from_secs(120);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -132,7 +142,7 @@ impl Scaled {
         let seconds = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, LONGEST.as_secs_f64())).min(LONGEST);
         let trial = |point: &Point| {
             let work = point.work();
-            work.output_tokens * OUTPUT_TOKEN + work.input_tokens * INPUT_TOKEN
+            work.output_tokens * OUTPUT_TOKEN + work.input_tokens * INPUT_TOKEN + WAITS_FACTOR * waits(point)
         };
         let longest = points.iter().map(trial).fold(0.0, f64::max);
         // Before a first token, all prompts in flight may be computed.
@@ -148,6 +158,21 @@ impl Scaled {
 
     pub fn warmup(trial: Duration) -> Duration {
         trial.saturating_mul(WARMUP_FACTOR)
+    }
+}
+
+/// How long the requests of a trial take to become due, in seconds, as is to be expected: arrivals, and times to think.
+fn waits(point: &Point) -> f64 {
+    let work = &point.workload;
+    // Of one conversation.
+    let thinking = work.data.as_ref().map_or(0.0, |data| {
+        let turns = data.turns.unwrap_or_else(|| f64::from(data.spec.turns.unwrap_or(1).min(MOST_TURNS)));
+        turns * data.spec.think.map_or(0, ThinkTime::mean_ns) as f64 / 1e9
+    });
+    match &point.load {
+        Load::Offline { .. } => 0.0,
+        Load::Closed { concurrency } => thinking * f64::from(work.requests) / f64::from((*concurrency).max(1)),
+        Load::Open { arrivals, .. } => thinking + arrivals.expected_span(work.requests),
     }
 }
 
@@ -174,7 +199,10 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::testing;
+    use crate::{
+        results::testing,
+        workload::arrivals::{ArrivalSpec, Process},
+    };
 
     #[test]
     fn defaults_grow_with_the_work_and_the_weights() {
@@ -191,7 +219,11 @@ mod tests {
         // 500,000 tokens out at ten a second, 128,000 in at a hundred.
         assert_eq!(many.trial, Duration::from_secs(600 + 50_000 + 1_280));
         std::fs::File::create(folder.path().join("model.safetensors")).unwrap().set_len(4_000_000_000).unwrap();
-        assert_eq!(Scaled::of(&[small], none()).load, Duration::from_secs(600 + 200));
+        assert_eq!(Scaled::of(std::slice::from_ref(&small), none()).load, Duration::from_secs(600 + 200));
+        let arrivals = ArrivalSpec { process: Process::Poisson, rate: Some(0.05) };
+        let slow = Point { load: Load::Open { arrivals, max_in_flight: None }, ..small.clone() };
+        // One request at 0.05/s is due after 20 s or so.
+        assert_eq!(Scaled::of(&[slow], none()).trial, Duration::from_secs(600 + 40 + 1));
         large.workload.requests = u32::MAX;
         let monster = Scaled::of(&[large], none());
         assert_eq!((monster.trial, monster.idle), (LONGEST, LONGEST));

@@ -111,7 +111,12 @@ const TRIAL_KEYS: &[Key] = &[
     ),
     key("min_trials", "a whole number", "timed trials at least", "min_trials = 6"),
     key("max_trials", "a whole number", "timed trials at most", "max_trials = 12"),
-    key("max_time", "a time such as `60s`", "time after which a point starts no further trial", "max_time = \"60s\""),
+    key(
+        "max_time",
+        "a time such as `60s`",
+        "time after which a point that has its least trials starts no further one",
+        "max_time = \"60s\"",
+    ),
     key("max_warmup", "a whole number", "warm-up trials at most", "max_warmup = 4"),
     key(
         "latency_trials",

@@ -65,6 +65,15 @@ impl Resolved {
             None => Ok(()),
         }
     }
+
+    /// Says of a dataset's file that it is not here, if one is not.
+    pub fn missing_dataset(&self) -> Option<String> {
+        let specs = self.plan.points.iter().filter_map(|point| Some(&point.workload.data.as_ref()?.spec));
+        specs
+            .filter_map(DatasetSpec::file)
+            .find(|file| !file.exists())
+            .map(|file| format!("the dataset {} cannot be read: there is no such file; check the path", file.display()))
+    }
 }
 
 /// Checks that no two settings set the same thing.

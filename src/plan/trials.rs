@@ -16,7 +16,7 @@ const BASE: TrialPolicy = TrialPolicy {
     max_trials: 30,
     max_time: Duration::from_secs(120),
     max_warmup: 10,
-    latency_trials: 1,
+    latency_trials: 3,
     device_clock: DeviceClockMode::Steps,
     max_repeats: 3,
     clock_band: 0.05,

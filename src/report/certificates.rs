@@ -6,26 +6,26 @@ use super::{
     text::{escape, one_line},
 };
 use crate::{
-    results::{PointRecord, RunInfo},
+    results::{PointRecord, PointStatus, RunInfo},
     validity::{Certificate, Code, certify_all},
 };
 
-/// A line for each reason for which a point of the run is invalid; points that were not measured are left to the table.
+/// A line for each reason for which a point of the run is invalid or was not measured.
 pub fn invalid_lines(info: &RunInfo, records: &[PointRecord]) -> Vec<String> {
     let certificates = certify_all(info, records);
     records
         .iter()
         .zip(&certificates)
         .flat_map(|(record, certificate)| {
-            let reasons = certificate.reasons.iter().filter(|reason| reason.code != Code::Failed);
-            reasons.map(|reason| {
-                let label = one_line(&record.point.label());
-                format!(
-                    "INVALID: point {} ({label}): {}: {}",
-                    record.point.number,
-                    reason.code,
-                    one_line(&reason.sentence)
-                )
+            certificate.reasons.iter().map(|reason| {
+                let (number, label) = (record.point.number, one_line(&record.point.label()));
+                let sentence = one_line(&reason.sentence);
+                match (&record.outcome, &reason.code) {
+                    (PointStatus::Failed(failure), Code::Failed) => {
+                        format!("FAILED: point {number} ({label}): {}", one_line(&failure.reason))
+                    }
+                    (_, code) => format!("INVALID: point {number} ({label}): {code}: {sentence}"),
+                }
             })
         })
         .collect()

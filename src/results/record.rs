@@ -119,6 +119,13 @@ impl TrialRecord {
         Self { trial, method, summary, figures, hardware: TrialHardware::default(), turn: None }
     }
 
+    /// Output tokens a second over the requests a second that its schedule offered up to its last one; None without one.
+    pub fn throughput_by_offer(&self) -> Option<f64> {
+        let schedule = self.summary.schedule.as_ref().filter(|schedule| schedule.span_ns > 0)?;
+        let offered = f64::from(schedule.released) / (schedule.span_ns as f64 / 1e9);
+        (offered > 0.0).then(|| self.figures.output_token_throughput / offered)
+    }
+
     /// Whether it is in the point's figures.
     pub fn counts(&self) -> bool {
         !self.hardware.superseded
@@ -282,5 +289,13 @@ impl PointRecord {
     pub fn throughputs(&self) -> Vec<f64> {
         let method = self.point.load.method();
         self.counted(method).map(|trial| trial.figures.output_token_throughput).collect()
+    }
+
+    /// The same in an open load, each by its own trial's offered rate, in output tokens a request offered: what the engine made
+    /// of its arrivals. Arrivals are drawn anew for each trial, so that the throughput of an engine that keeps up is as
+    /// scattered as they are. None in other loads, and without an offered rate.
+    pub fn throughputs_by_offer(&self) -> Option<Vec<f64>> {
+        let method = self.point.load.method();
+        self.counted(method).map(TrialRecord::throughput_by_offer).collect()
     }
 }

@@ -104,7 +104,7 @@ impl Searching<'_> {
             By::Rate => {
                 let all_at_once = Load::Closed { concurrency: self.base.workload.requests };
                 let highest = match self.probe(run, loaded, model_digest, all_at_once, None)? {
-                    Ok(probe) => probe.request_throughput,
+                    Ok(probe) => probe.request_throughput / self.requests_an_arrival(),
                     Err(reason) => return Ok(Err(reason)),
                 };
                 Search::rates(highest * LOWEST, highest * HIGHEST)
@@ -135,6 +135,11 @@ impl Searching<'_> {
             converged = high - low <= self.options.tolerance * (high + low);
         }
         Ok(Ok(self.answer(&belief, converged, run)))
+    }
+
+    /// The turns of a conversation, on average; 1 where requests are single ones.
+    fn requests_an_arrival(&self) -> f64 {
+        self.base.workload.data.as_ref().and_then(|data| data.turns).unwrap_or(1.0)
     }
 
     fn load(&self, at: f64) -> Load {
@@ -173,6 +178,7 @@ impl Searching<'_> {
         }
         Capacity {
             by: self.options.by,
+            conversations: self.base.workload.data.as_ref().is_some_and(|data| data.turns.is_some()),
             slo: run.plan.slo.as_ref().map(ToString::to_string).unwrap_or_default(),
             estimate,
             low,
@@ -196,7 +202,13 @@ impl Searching<'_> {
         let number = self.probes.len() as u32;
         let value = at.map_or_else(|| "all at once".to_owned(), |at| format!("{at:.4}"));
         let axes = vec![(self.options.by.as_str().to_owned(), value)];
-        let point = Point { number, load, axes, ..self.base.clone() };
+        let mut point = Point { number, load, axes, ..self.base.clone() };
+        if at.is_none()
+            && let Some(saved) = point.workload.data.as_mut().and_then(|data| data.saved.as_mut())
+        {
+            // How fast the engine can go: nobody thinks.
+            saved.think = None;
+        }
         let ids = loaded.info.model.ordinary_ids.clone();
         run.progress.point(number, self.options.max_probes, &point.label());
         let bench = Bench {

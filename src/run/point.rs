@@ -14,7 +14,7 @@ use super::{
 use crate::{
     cell::{
         parent::{Cell, CellError},
-        protocol::{Load, Method, TrialKind, TrialSpec},
+        protocol::{Load, Method, TrialKind, TrialSpec, TrialSummary},
     },
     engine::{EngineError, EngineInfo, ErrorKind, IdRange},
     measure::telemetry::{Mark, marks},
@@ -180,7 +180,7 @@ impl Bench<'_> {
         let method = Method::Steps;
         if ordinal == 0 && self.plan.trials.max_warmup > 0 {
             let trial = Trial { kind: TrialKind::Warmup, method, ordinal, number: 0 };
-            record.warmup_seconds.push(self.warm_up(hands, &record.point, trial)?);
+            record.warmup_seconds.push(self.warm_up(hands, &record.point, trial)?.seconds());
         }
         let trial = Trial { kind: TrialKind::Timed, method, ordinal, number: 0 };
         record.trials.push(self.timed(hands, &record.point, trial)?);
@@ -234,14 +234,15 @@ impl Bench<'_> {
         let mut steady = metrics::warmup::Steady::new();
         for ordinal in 0..policy.max_warmup {
             let trial = Trial { kind: TrialKind::Warmup, method, ordinal, number: ordinal };
-            record.warmup_seconds.push(self.warm_up(hands, &record.point, trial)?);
-            if steady.push(record.warmup_seconds[ordinal as usize]).is_steady() {
+            let summary = self.warm_up(hands, &record.point, trial)?;
+            record.warmup_seconds.push(summary.seconds());
+            if steady.push(summary.working_seconds()).is_steady() {
                 record.warmup_steady = true;
                 break;
             }
         }
         let began = Instant::now();
-        let mut throughputs = Vec::new();
+        let (mut throughputs, mut by_offer) = (Vec::new(), Vec::new());
         let mut repeats = policy.max_repeats;
         loop {
             let ordinal = throughputs.len() as u32;
@@ -249,19 +250,29 @@ impl Bench<'_> {
             throughputs.push(throughput);
             let interval = metrics::median_interval(&throughputs, CONFIDENCE).ok();
             hands.progress.trial_done(throughput, interval.map(|interval| (interval.low, interval.high)));
-            if let Some(gpu) = record.trials.last().and_then(|trial| trial.hardware.telemetry.gpu.as_ref()) {
+            let last = record.trials.last();
+            if let Some(gpu) = last.and_then(|trial| trial.hardware.telemetry.gpu.as_ref()) {
                 hands.progress.gpu(&gpu.state());
             }
-            if let Decision::Stop(reason) = metrics::stopping::decide(&throughputs, policy, began.elapsed()) {
+            by_offer.extend(last.and_then(TrialRecord::throughput_by_offer));
+            let figures: &[&[f64]] =
+                if by_offer.len() == throughputs.len() { &[&throughputs, &by_offer] } else { &[&throughputs] };
+            if let Decision::Stop(reason) = metrics::stopping::decide(figures, policy, began.elapsed()) {
                 record.stopped_by = reason.as_str().to_owned();
                 break;
             }
         }
         let latencies = method == Method::Generate && self.info.capabilities.continuous_batching;
         if latencies && policy.latency_trials > 0 {
-            // The step loop is another door: its first use is not what it costs from then on.
+            // The step loop is another door: its first uses are not what it costs from then on.
             let method = Method::Steps;
-            self.warm_up(hands, &record.point, Trial { kind: TrialKind::Warmup, method, ordinal: 0, number: 0 })?;
+            let mut steady = metrics::warmup::Steady::new();
+            for ordinal in 0..policy.max_warmup.max(1) {
+                let trial = Trial { kind: TrialKind::Warmup, method, ordinal, number: ordinal };
+                if steady.push(self.warm_up(hands, &record.point, trial)?.seconds()).is_steady() {
+                    break;
+                }
+            }
             for ordinal in 0..policy.latency_trials {
                 self.counted(hands, record, method, ordinal, &mut repeats)?;
             }
@@ -303,12 +314,11 @@ impl Bench<'_> {
         marks(gpu, &clocks, self.plan.trials.clock_band, self.plan.validity.power_cap.judged())
     }
 
-    /// One trial that is in no figure: how long it took, in seconds.
-    fn warm_up(&self, hands: &mut Hands<'_>, point: &Point, trial: Trial) -> Result<f64, Ended> {
+    /// One trial that is in no figure.
+    fn warm_up(&self, hands: &mut Hands<'_>, point: &Point, trial: Trial) -> Result<TrialSummary, Ended> {
         let spec = self.begin(hands, point, trial)?;
         let mut nowhere = Discard::new(|tokens| hands.progress.tokens(tokens));
-        let summary = hands.cell.watched_trial(&spec, self.plan.patience(spec.kind), &mut nowhere)?;
-        Ok(summary.seconds())
+        Ok(hands.cell.watched_trial(&spec, self.plan.patience(spec.kind), &mut nowhere)?)
     }
 
     /// One trial that is in the figures.

@@ -3,7 +3,10 @@ use super::{Limits, finding::Finding};
 use crate::{
     cell::protocol::Load,
     measure::MAX_DISAGREEMENT,
-    metrics::{median_interval, stopping::CONFIDENCE},
+    metrics::{
+        median_interval,
+        stopping::{self, CONFIDENCE},
+    },
     results::{PointRecord, TrialRecord},
 };
 
@@ -76,7 +79,7 @@ pub(super) fn min_duration(trial: &TrialRecord, limits: &Limits) -> Finding {
     Finding::bad(sentence, &[("short_by_s", limit - found), ("seconds", found), ("limit_s", limit)])
 }
 
-/// Of the throughput alone: it is what trials go on for.
+/// Of the throughput, or in an open load of the throughput by what was offered: it is what trials go on for.
 pub(super) fn interval(record: &PointRecord, target: Option<f64>) -> Finding {
     let Some(target) = target else {
         return Finding::unknown("run.json does not say how narrow the interval was to be");
@@ -86,8 +89,16 @@ pub(super) fn interval(record: &PointRecord, target: Option<f64>) -> Finding {
             "its trials were run in turn with another's: the interval that counts is the comparison's",
         );
     }
+    if record.stopped_by == "probe" {
+        return Finding::unknown(
+            "it is one trial of a search: the interval that counts is that of what was searched for",
+        );
+    }
     let throughputs = record.throughputs();
     let trials = throughputs.len() as f64;
+    if record.throughputs_by_offer().is_some_and(|values| stopping::reached(&values, target)) {
+        return Finding::Good;
+    }
     let interval = match median_interval(&throughputs, CONFIDENCE) {
         Ok(interval) => interval,
         Err(why) => {

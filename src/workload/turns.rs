@@ -26,6 +26,16 @@ pub enum ThinkTime {
     },
 }
 
+impl ThinkTime {
+    /// The mean, in nanoseconds.
+    pub fn mean_ns(self) -> u64 {
+        match self {
+            Self::Fixed { ns } => ns,
+            Self::Exponential { mean_ns } => mean_ns,
+        }
+    }
+}
+
 impl Default for ThinkTime {
     fn default() -> Self {
         Self::Fixed { ns: 0 }

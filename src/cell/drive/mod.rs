@@ -45,6 +45,13 @@ pub trait RecordSink {
     /// # Errors
     /// When the record cannot be passed on.
     fn progress(&mut self, output_tokens: u64) -> std::io::Result<()>;
+    /// The engine has nothing to do and the next request is not due yet; called a few times a second.
+    ///
+    /// # Errors
+    /// When the record cannot be passed on.
+    fn waiting(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Why a trial gave no summary.

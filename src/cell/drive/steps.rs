@@ -14,7 +14,7 @@ use crate::{
         sessions::Sessions,
     },
     engine::{Engine, EngineError, Event, EventBuf, FinishReason, RequestId, TokenId},
-    measure::{TrialClock, monotonic_ns},
+    measure::{TrialClock, monotonic_ns, sleep_until_ns},
     workload::{Workload, arrivals::Schedule},
 };
 
@@ -188,7 +188,14 @@ impl<'a, 'r> StepLoop<'a, 'r> {
             if overload.is_some() {
                 break;
             }
-            let Some(deadline_ns) = self.poll_until() else { continue };
+            let Some(deadline_ns) = self.poll_until() else {
+                let now_ns = monotonic_ns();
+                if now_ns >= progress_ns {
+                    progress_ns = now_ns + PROGRESS_NS;
+                    self.recorder.sink.waiting()?;
+                }
+                continue;
+            };
             self.host.call(|| self.engine.poll(deadline_ns, &mut out))?;
             let mark = if out.steps.is_empty() { None } else { clock.mark() };
             for event in &out.events {
@@ -265,7 +272,14 @@ impl<'a, 'r> StepLoop<'a, 'r> {
             None => (self.submitted, NONE),
         };
         let deadline_ns = due_ns.min(self.engine.now_ns() + POLL_NS);
-        let Some(feed) = &self.feed else { return Some(deadline_ns) };
+        let Some(feed) = &self.feed else {
+            // All conversations of a closed load think: that is neither the engine's time nor the harness's.
+            if in_flight == 0 && due_ns != NONE && !self.engine.info().virtual_time {
+                self.host.wait(|| sleep_until_ns(deadline_ns));
+                return None;
+            }
+            return Some(deadline_ns);
+        };
         if self.host.wait(|| feed.wait_idle(arrival, in_flight, due_ns)) {
             return None;
         }
@@ -278,6 +292,9 @@ impl<'a, 'r> StepLoop<'a, 'r> {
         if self.submitted_ns.get(id.0 as usize).is_none_or(|ns| *ns == 0) {
             let message = format!("an event for request {}, which was never handed over", id.0);
             return Err(EngineError::mismatch(message).into());
+        }
+        if self.ended[id.0 as usize] {
+            return Err(EngineError::mismatch(format!("an event for request {}, which has ended", id.0)).into());
         }
         check_ids(id, ids, self.vocab_size)?;
         let state = match self.live.entry(id.0) {
@@ -401,5 +418,121 @@ fn cut_row(request: u32, feed: &Feed<'_>, state: Option<&InFlight>, submitted_ns
         finish: FinishReason::Cancelled as u32,
         session: NO_SESSION,
         turn: NO_SESSION,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cell::{
+            drive::{RecordSink, run_trial},
+            protocol::{Method, RequestRow, StepRow, TrialKind, TrialSpec},
+        },
+        engine::{
+            Completions, EngineInfo, IdRange, LoadConfig, Options, Request, RequestBatch, Sampling, Stats, sim::Sim,
+        },
+        workload::{LengthDist, WorkloadSpec},
+    };
+
+    /// The simulated engine, but it answers request 0 a second time and not request 1: a double.
+    struct Stutter {
+        sim: Sim,
+        first: Vec<(Event, Vec<TokenId>)>,
+    }
+
+    impl Engine for Stutter {
+        fn info(&self) -> &EngineInfo {
+            self.sim.info()
+        }
+        fn generate(&mut self, batch: &RequestBatch) -> Result<Completions, EngineError> {
+            self.sim.generate(batch)
+        }
+        fn submit(&mut self, request: Request<'_>) -> Result<(), EngineError> {
+            self.sim.submit(request)
+        }
+        fn poll(&mut self, deadline_ns: u64, out: &mut EventBuf) -> Result<(), EngineError> {
+            let mut said = EventBuf::default();
+            self.sim.poll(deadline_ns, &mut said)?;
+            for event in &said.events {
+                let ids = said.ids[event.tokens.clone()].to_vec();
+                match event.request.0 {
+                    0 => self.first.push((event.clone(), ids.clone())),
+                    1 => {
+                        for (event, ids) in self.first.drain(..) {
+                            out.push(event.request, event.time_ns, &ids, event.input_tokens, event.finish);
+                        }
+                        continue;
+                    }
+                    _ => {}
+                }
+                out.push(event.request, event.time_ns, &ids, event.input_tokens, event.finish);
+            }
+            Ok(())
+        }
+        fn cancel(&mut self, id: RequestId) -> Result<(), EngineError> {
+            self.sim.cancel(id)
+        }
+        fn reset(&mut self) -> Result<(), EngineError> {
+            self.sim.reset()
+        }
+        fn stats(&mut self) -> Stats {
+            self.sim.stats()
+        }
+        fn shutdown(&mut self) -> Result<(), EngineError> {
+            self.sim.shutdown()
+        }
+        fn now_ns(&self) -> u64 {
+            self.sim.now_ns()
+        }
+    }
+
+    struct Nowhere;
+
+    impl RecordSink for Nowhere {
+        fn tokens(&mut self, _: &[TokenRow]) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn requests(&mut self, _: &[RequestRow]) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn steps(&mut self, _: &[StepRow]) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn progress(&mut self, _: u64) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_answer_that_comes_twice_does_not_stand_for_one_that_never_came() {
+        let load = LoadConfig {
+            engine: "sim".to_owned(),
+            model: None,
+            max_seqs: 1,
+            max_model_len: 64,
+            seed: 1,
+            options: Options::from([("time".to_owned(), "virtual".into())]),
+        };
+        let mut engine = Stutter { sim: Sim::load(&load).unwrap(), first: Vec::new() };
+        let spec = TrialSpec {
+            trial: 0,
+            kind: TrialKind::Timed,
+            method: Method::Steps,
+            load: Load::Closed { concurrency: 1 },
+            device_clock: Default::default(),
+            workload: WorkloadSpec {
+                requests: 2,
+                input: LengthDist::Fixed(8),
+                output: LengthDist::Fixed(3),
+                sampling: Sampling::default(),
+                seed: 1,
+                stream: 1,
+                ids: vec![IdRange { start: 10, end: 1000 }],
+                saved: None,
+            },
+        };
+        let error = run_trial(&mut engine, &spec, &mut Nowhere).unwrap_err().to_string();
+        assert!(error.contains("request 0, which has ended"), "{error}");
     }
 }

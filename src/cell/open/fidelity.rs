@@ -77,6 +77,9 @@ pub struct ScheduleFidelity {
     pub released: u32,
     /// Requests a second of the schedule, as far as it was released: (requests − 1) / (last − first).
     pub offered_rate: Option<f64>,
+    /// From the schedule's begin to the last request that was released, in nanoseconds; 0 in records of older versions.
+    #[serde(default)]
+    pub span_ns: u64,
     /// Released − scheduled.
     pub lateness: Spread,
     /// Handed to the engine − released: how long requests waited for the engine's step, and for room under a cap.
@@ -115,6 +118,7 @@ impl ScheduleFidelity {
             digest: schedule.digest(),
             released: times.len() as u32,
             offered_rate: (span > 0.0).then(|| (planned.len() as f64 - 1.0) / span),
+            span_ns: offsets.last().copied().unwrap_or(0),
             lateness: Spread::of(lateness),
             admission,
             drift_ns,

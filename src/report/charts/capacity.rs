@@ -24,19 +24,12 @@ fn charts(capacity: &Capacity) -> Vec<Chart> {
     let subtitle = format!(
         "{} {}, 95 % interval {} to {}, meet {}",
         number(capacity.estimate),
-        unit(capacity.by),
+        capacity.unit(),
         number(capacity.low),
         number(capacity.high),
         capacity.slo
     );
     vec![search(capacity, subtitle.clone()), curve(capacity, subtitle)]
-}
-
-fn unit(by: By) -> &'static str {
-    match by {
-        By::Rate => "requests/s",
-        By::Concurrency => "requests in flight",
-    }
 }
 
 /// How a trial is told from others, and what it is drawn as.
@@ -100,8 +93,8 @@ fn search(capacity: &Capacity, subtitle: String) -> Chart {
     let label = format!("capacity: {}", number(capacity.estimate));
     series.push(Series { label, mark: Mark::Limit, dots: upright(capacity.estimate).into() });
     let name = match capacity.by {
-        By::Rate => "offered load (requests/s)",
-        By::Concurrency => "load (requests in flight)",
+        By::Rate => format!("offered load ({})", capacity.unit()),
+        By::Concurrency => format!("load ({})", capacity.unit()),
     };
     Chart {
         id: "capacity".to_owned(),
@@ -110,7 +103,7 @@ fn search(capacity: &Capacity, subtitle: String) -> Chart {
         reading: "Left of the box the service level was met, right of it it was not; the limit lies in the box with a probability \
                   of 95 %."
             .to_owned(),
-        x: axis(name, log_x),
+        x: axis(&name, log_x),
         y: axis("end-to-end latency, mean (ms)", log_y),
         series,
         notes: capacity.notes.clone(),
@@ -172,6 +165,7 @@ mod tests {
         ];
         let capacity = Capacity {
             by: By::Rate,
+            conversations: false,
             slo: "ttft:p99=200ms".to_owned(),
             estimate: 75.0,
             low: 72.0,

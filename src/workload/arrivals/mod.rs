@@ -96,6 +96,20 @@ impl ArrivalSpec {
         !matches!(self.process, Process::LinearRamp(_) | Process::ExponentialRamp(_) | Process::Trace(_))
     }
 
+    /// About how long so many arrivals take, in seconds; no less than that where the rate changes. 0 for a trace that cannot be
+    /// read: that is said where it is used.
+    pub fn expected_span(&self, requests: u32) -> f64 {
+        let slowest = match (&self.process, self.rate) {
+            (Process::LinearRamp(end) | Process::ExponentialRamp(end), Some(begin)) => begin.min(*end),
+            (_, Some(rate)) => rate,
+            (Process::Trace(file), None) => {
+                return read_trace(file, requests as usize).ok().and_then(|times| times.last().copied()).unwrap_or(0.0);
+            }
+            (_, None) => return 0.0,
+        };
+        if slowest > 0.0 { f64::from(requests) / slowest } else { 0.0 }
+    }
+
     /// Squared coefficient of variation of the gaps: 1 for Poisson, 0 for equal gaps.
     pub fn gap_variation(&self) -> f64 {
         match self.process {

@@ -1,5 +1,8 @@
 //! What a plan says of a dataset, from the texts in which plans and flags say it.
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -227,6 +230,11 @@ pub struct DatasetSpec {
 type Wrong = (&'static str, String);
 
 impl DatasetSpec {
+    /// The file on this machine that it reads, if it reads one.
+    pub fn file(&self) -> Option<&Path> {
+        self.path.as_deref().filter(|_| self.kind != Kind::Hf).map(Path::new)
+    }
+
     /// From the texts that were said, by the names of [`KEYS`]. None for `random`, which is no dataset.
     ///
     /// # Errors
