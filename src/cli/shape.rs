@@ -108,7 +108,7 @@ pub fn refuse_void(command: &Command, matches: &ArgMatches) -> Result<(), Failur
             matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
         };
         if let Some(argument) = command.get_arguments().filter(given).find(|argument| is_void(path, argument)) {
-            if CAPACITY.contains(&argument.get_id().as_str()) && path == &["capacity"] {
+            if CAPACITY.contains(&argument.get_id().as_str()) && *path == ["capacity"] {
                 continue;
             }
             return Err(Failure::usage(format!(
