@@ -187,7 +187,7 @@ fn runs_are_compared_and_ci_gets_its_exit_code() {
     assert_eq!(code(&scratch.tacho(&["compare", "a", "slow", "--metric", "speed"])), 2);
 
     assert!(text(&scratch.tacho(&["baseline", "list"])).contains("main"));
-    assert!(text(&scratch.tacho(&["baseline", "show", "main"])).contains("7 trials"));
+    assert!(text(&scratch.tacho(&["baseline", "show", "main"])).contains("9 trials"));
     assert_eq!(code(&scratch.tacho(&["baseline", "remove", "main"])), 0);
     let gone = scratch.tacho(&["compare", "main", "slow"]);
     assert_eq!(code(&gone), 2);

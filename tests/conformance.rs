@@ -140,6 +140,8 @@ fn a_real_model_is_measured_through_the_whole_program() {
         "2",
         "--max-trials",
         "2",
+        "--latency-trials",
+        "1",
         "--out",
         dir.to_str().unwrap(),
     ]);

@@ -71,7 +71,7 @@ fn a_double_is_refused_unless_a_test_asks_for_it_and_then_named_in_every_row() {
         assert_eq!((&row[double], &row[version]), (DOUBLE, DOUBLE));
         rows += 1;
     }
-    assert_eq!(rows, 2, "a generate trial and a step-loop trial");
+    assert_eq!(rows, 4, "a generate trial and three step-loop trials");
     let report = fs::read_to_string(out.join("report.md")).unwrap();
     assert!(report.contains("tensorrt-llm DOUBLE"), "{report}");
 }

@@ -128,8 +128,8 @@ fn a_clean_run_leaves_every_file_and_true_figures() {
         assert!(fs::metadata(scratch.dir.join(file)).is_ok_and(|meta| meta.len() > 0), "{file} is missing or empty");
     }
     let points = scratch.points();
-    // In virtual time without jitter every trial is the same: the fewest that make an interval, and one for latencies.
-    assert_eq!(points.len(), 4 * (6 + 1));
+    // In virtual time without jitter every trial is the same: the fewest that make an interval, and three for latencies.
+    assert_eq!(points.len(), 4 * (6 + 3));
     for ((point, _), row) in &points {
         let batch = f64::from(1 << point);
         // The cost model: a step of `batch` × 16 prompt tokens, then 7 of `batch` decodes.

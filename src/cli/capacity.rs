@@ -54,7 +54,16 @@ pub fn capacity(args: &CapacityArgs, matches: &ArgMatches) -> Result<ExitCode, F
     let mut resolved = layers::plan_with(&args.run, matches, |draft| prepare(draft, by))?;
     check(&resolved.plan)?;
     if args.run.dry_run == Some(true) {
-        dry_run::print(&resolved, args.run.json == Some(true), &mut io::stdout().lock())?;
+        let requests = resolved.plan.points.first().map_or(0, |point| point.workload.requests);
+        let first = match by {
+            By::Rate => ", the first with all requests at once",
+            By::Concurrency => "",
+        };
+        let work = format!(
+            "A warm-up trial, then at most {} trials of {requests} requests at loads that the search chooses{first}.",
+            args.max_probes
+        );
+        dry_run::print_with(&resolved, Some(&work), args.run.json == Some(true), &mut io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
     resolved.check_models()?;

@@ -23,13 +23,21 @@ struct View<'a> {
     name: &'a str,
     points: Vec<PointView<'a>>,
     trials: &'a tacho::plan::TrialPolicy,
-    least_work: Work,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least_work: Option<Work>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    work: Option<&'a str>,
     provenance: &'a [Provenance],
     notes: &'a [String],
 }
 
 /// Prints it.
 pub fn print(resolved: &Resolved, json: bool, out: &mut impl Write) -> io::Result<()> {
+    print_with(resolved, None, json, out)
+}
+
+/// The same of a command that runs other trials than `tacho run` does: `work` says which.
+pub fn print_with(resolved: &Resolved, work: Option<&str>, json: bool, out: &mut impl Write) -> io::Result<()> {
     let plan = &resolved.plan;
     if json {
         let points = plan.points.iter().map(|point| PointView { point, work: point.work() }).collect();
@@ -37,7 +45,8 @@ pub fn print(resolved: &Resolved, json: bool, out: &mut impl Write) -> io::Resul
             name: &plan.name,
             points,
             trials: &plan.trials,
-            least_work: plan.least_work(),
+            least_work: work.is_none().then(|| plan.least_work()),
+            work,
             provenance: &resolved.provenance,
             notes: &resolved.notes,
         };
@@ -56,7 +65,10 @@ pub fn print(resolved: &Resolved, json: bool, out: &mut impl Write) -> io::Resul
         writeln!(out, "… and {} more (--json lists all)", plan.points.len() - SHOWN)?;
     }
     writeln!(out)?;
-    work(plan, out)?;
+    match work {
+        Some(work) => writeln!(out, "{work}")?,
+        None => least_work(plan, out)?,
+    }
     writeln!(out, "\nWhere the values come from:")?;
     let width = |text: fn(&Provenance) -> &str| {
         resolved.provenance.iter().map(|value| text(value).chars().count().min(40)).max().unwrap_or(0)
@@ -110,7 +122,7 @@ fn points(plan: &Plan) -> Table {
     table
 }
 
-fn work(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
+fn least_work(plan: &Plan, out: &mut impl Write) -> io::Result<()> {
     let (work, trials) = (plan.least_work(), &plan.trials);
     if let Some(compare) = &plan.compare {
         return writeln!(

@@ -81,7 +81,16 @@ pub fn ledger(args: &LedgerArgs, matches: &ArgMatches) -> Result<ExitCode, Failu
         return Err(Failure::usage(format!("--server: there is no program {}", missing.display())));
     }
     if args.run.dry_run == Some(true) {
-        dry_run::print(&resolved, args.run.json == Some(true), &mut io::stdout().lock())?;
+        let names: Vec<&str> = rungs.iter().map(|rung| rung.as_str()).collect();
+        let work = format!(
+            "For each point and each of the rungs that its engine offers ({}): {} launches of {} blocks of 2 turns, a turn one \
+             batch; {} turns a rung. Warm-up turns come first in each launch.",
+            names.join(", "),
+            args.launches,
+            args.blocks,
+            2 * args.launches * args.blocks
+        );
+        dry_run::print_with(&resolved, Some(&work), args.run.json == Some(true), &mut io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
     resolved.check_models()?;
