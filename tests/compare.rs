@@ -41,6 +41,14 @@ impl Scratch {
         self.tacho(&base.iter().chain(&time).chain(more).copied().collect::<Vec<_>>())
     }
 
+    /// The texts of its points, its summary and its comparisons.
+    fn tables(&self, run: &str) -> [String; 3] {
+        ["points.csv", "summary.json", "comparison.json"].map(|name| {
+            let path = self.path(run).join(name);
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        })
+    }
+
     fn comparisons(&self, run: &str) -> Vec<Value> {
         serde_json::from_str(&fs::read_to_string(self.path(run).join("comparison.json")).unwrap()).unwrap()
     }
@@ -96,8 +104,37 @@ fn configurations_side_by_side_give_the_ratio_that_is_true() {
     fs::remove_file(scratch.path("run/comparison.json")).unwrap();
     assert_eq!(code(&scratch.tacho(&["report", "run"])), 0);
     assert_eq!(fs::read(scratch.path("run/comparison.json")).unwrap(), before);
+    let tables = scratch.tables("run");
+    assert!(tables[0].lines().count() == 1 + 2 * 12 && !tables[2].is_empty(), "{tables:?}");
+    for _ in 0..2 {
+        assert_eq!(code(&scratch.tacho(&["run", "--resume", "run", "--quiet"])), 0);
+        assert_eq!(fs::read_to_string(scratch.path("run/journal.jsonl")).unwrap(), journal);
+        assert_eq!(scratch.tables("run"), tables);
+        fs::remove_file(scratch.path("run/comparison.json")).unwrap();
+    }
+}
+
+#[test]
+fn a_resumed_comparison_keeps_whole_groups_and_measures_the_others() {
+    let scratch = Scratch::new();
+    let output = scratch.run("run", &[&TWO[..], &["--requests", "2,4,6"]].concat());
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let tables = scratch.tables("run");
+    let verdicts = |run: &str| -> Vec<String> {
+        scratch.comparisons(run).iter().map(|c| format!("{} {}", c["work"], c["result"])).collect()
+    };
+    let before = verdicts("run");
+    assert_eq!(before.len(), 3);
+    // As if the run had ended before the last group, and between the points of the second.
+    let journal = fs::read_to_string(scratch.path("run/journal.jsonl")).unwrap();
+    let kept: String = journal.split_inclusive('\n').take(3).collect();
+    fs::write(scratch.path("run/journal.jsonl"), &kept).unwrap();
     assert_eq!(code(&scratch.tacho(&["run", "--resume", "run", "--quiet"])), 0);
-    assert_eq!(fs::read_to_string(scratch.path("run/journal.jsonl")).unwrap(), journal);
+    let after = fs::read_to_string(scratch.path("run/journal.jsonl")).unwrap();
+    assert!(after.starts_with(&kept) && after.lines().count() == 3 + 4, "{after}");
+    assert_eq!(verdicts("run"), before);
+    let rows = |table: &str| table.lines().count();
+    assert_eq!(scratch.tables("run").map(|table| rows(&table)), tables.map(|table| rows(&table)));
 }
 
 #[test]

@@ -310,6 +310,40 @@ fn an_interrupt_ends_the_trial_and_leaves_a_report() {
 }
 
 #[test]
+fn a_resume_that_is_interrupted_keeps_what_it_did_not_come_to() {
+    let scratch = Scratch::new();
+    // The largest batch needs 16 × 24 tokens.
+    let output = run(&with(&SLOW, &["--engine-option", "sim.memory_tokens=200", "--out", scratch.path()]));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let before = scratch.keys_and_counts();
+    assert_eq!(before.keys().filter(|(point, _)| *point == 4).count(), 1, "{before:?}");
+    // As if the engine had been another one when point 1 was measured: it runs again.
+    let path = scratch.dir.join("journal.jsonl");
+    let mut lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    let other = "0".repeat(64);
+    lines[1] = lines[1].replace(scratch.journal()[1]["record"]["key"].as_str().unwrap(), &other);
+    fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let mut child = spawn(&["--resume", scratch.path(), "--quiet"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while children_of(child.id()).is_empty() {
+        assert!(Instant::now() < deadline, "no cell in a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(scratch.journal().len(), 5, "interrupted too late to tell anything");
+    let mut expected = before;
+    for (_, row) in expected.iter_mut().filter(|((point, _), _)| *point == 1) {
+        row[0].clone_from(&other);
+    }
+    assert_eq!(scratch.keys_and_counts(), expected);
+    let report = fs::read_to_string(scratch.dir.join("report.md")).unwrap();
+    assert!(report.contains("out of memory"), "{report}");
+}
+
+#[test]
 fn two_runs_do_not_share_a_directory() {
     let scratch = Scratch::new();
     let mut child = spawn(&with(&SLOW, &["--out", scratch.path()]));

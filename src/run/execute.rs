@@ -77,9 +77,8 @@ pub fn execute(
         None => run.one_after_another()?,
     }
     let interrupted = run.interrupted();
-    // What an interrupted resume did not come to look at again is still in the journal.
-    let unseen = std::mem::take(&mut run.finished).into_values();
-    run.seen.extend(unseen.filter(|old| matches!(old.outcome, PointStatus::Ok)).map(|old| old.point.number));
+    // What an interrupted resume did not come to again is still in the journal, whatever its outcome.
+    run.seen.extend(std::mem::take(&mut run.finished).into_keys());
     let seen = std::mem::take(&mut run.seen);
     let records = run.dir.journalled(|number| seen.contains(&number))?;
     let outputs = run.dir.finish(&records)?;
@@ -89,6 +88,7 @@ pub fn execute(
 pub(super) struct Run<'a> {
     pub(super) plan: &'a Plan,
     pub(super) dir: &'a mut RunDir,
+    /// Of the run that is resumed, as far as this one has no outcome of them yet.
     pub(super) finished: BTreeMap<u32, PointRecord>,
     pub(super) options: &'a RunOptions<'a>,
     pub(super) progress: &'a mut dyn Progress,
@@ -280,11 +280,12 @@ impl Run<'_> {
         };
         self.progress.point(number, (self.plan.points.len() as u32).max(number + 1), &point.label());
         let key = bench.key(&point);
-        if let Some(old) = self.finished.remove(&number)
+        if let Some(old) = self.finished.get(&number)
             && old.key.is_some()
             && old.key == key
             && matches!(old.outcome, PointStatus::Ok)
         {
+            let old = old.clone();
             self.progress.point_done("already measured by the run that is resumed");
             self.note(old);
             return Ok(CellState::Alive);
@@ -308,7 +309,9 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Takes a record for this run's: a new one, or one of the run that is resumed.
     pub(super) fn note(&mut self, record: PointRecord) {
+        self.finished.remove(&record.point.number);
         self.seen.insert(record.point.number);
         if self.plan.trace != TraceMode::Off {
             self.records.insert(record.point.number, record);

@@ -129,7 +129,6 @@ impl Run<'_> {
         for (group, state) in family.groups.drain(..).zip(states) {
             if !matches!(state, State::Known) {
                 for record in group.finish() {
-                    self.finished.remove(&record.point.number);
                     self.keep(record)?;
                 }
             }
@@ -177,7 +176,7 @@ impl Run<'_> {
             for arm in &group.arms {
                 if let Some(old) = self.finished.remove(&arm.point) {
                     self.progress.point_done("already measured by the run that is resumed");
-                    self.records.insert(arm.point, old);
+                    self.note(old);
                 }
             }
         }
