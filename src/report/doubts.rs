@@ -93,6 +93,7 @@ fn of_point(record: &PointRecord) -> Vec<Doubt> {
         return vec![doubt];
     }
     let mut doubts = hardware::doubts(&place, record);
+    doubts.extend(lost_launches(&place, record));
     doubts.extend(super::open::doubts(&place, record));
     if !record.warmup_steady {
         let trials = record.warmup_seconds.len();
@@ -122,6 +123,21 @@ fn of_point(record: &PointRecord) -> Vec<Doubt> {
         doubts.push(Doubt::mild(text));
     }
     doubts
+}
+
+/// Launches of a run that compared side by side in which a cell died.
+fn lost_launches(place: &str, record: &PointRecord) -> Option<Doubt> {
+    let first = record.lost_launches.first()?;
+    let lost = match record.lost_launches.len() {
+        1 => "1 launch was lost and is in no figure".to_owned(),
+        n => format!("{n} launches were lost and are in no figure, the first of them"),
+    };
+    Some(Doubt::mild(format!(
+        "{place}: {lost}: launch {}, by point {}: {}.",
+        first.launch + 1,
+        first.point,
+        first.reason
+    )))
 }
 
 /// A point whose interval did not reach the plan's target.

@@ -31,8 +31,8 @@ pub use error::ResultsError;
 pub use parts::PartRows;
 pub use read::{ReadRun, read_run};
 pub use record::{
-    Failure, PointRecord, PointStatus, Quantiles, TraceCost, TraceRecord, TracedTrial, TrialFigures, TrialHardware,
-    TrialRecord, Turn,
+    Failure, LostLaunch, PointRecord, PointStatus, Quantiles, TraceCost, TraceRecord, TracedTrial, TrialFigures,
+    TrialHardware, TrialRecord, Turn,
 };
 pub use run_dir::{Outputs, Resumed, RunDir};
 pub(crate) use run_info::now_rfc3339;

@@ -226,6 +226,17 @@ impl TraceRecord {
     }
 }
 
+/// A launch of a run that compares side by side, which is in no figure because a cell died.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LostLaunch {
+    /// The launch, from 0.
+    pub launch: u32,
+    /// The point whose cell it was.
+    pub point: u32,
+    /// How it died, or why there is no other.
+    pub reason: String,
+}
+
 /// A point's outcome: one line of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PointRecord {
@@ -252,6 +263,9 @@ pub struct PointRecord {
     pub warmup_steady: bool,
     /// The timed trials.
     pub trials: Vec<TrialRecord>,
+    /// Of a run that compares side by side: the launches whose trials were dropped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_launches: Vec<LostLaunch>,
     /// What the GPU did, from trials of their own; None when tracing was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceRecord>,
@@ -274,6 +288,7 @@ impl PointRecord {
             warmup_seconds: Vec::new(),
             warmup_steady: false,
             trials: Vec::new(),
+            lost_launches: Vec::new(),
             trace: None,
             stopped_by,
         }

@@ -1,8 +1,8 @@
 //! Runs the trials of a search for capacity, all in one cell: each is a point of the run.
 use super::{
     Progress, RunOptions,
+    bench::Bench,
     execute::{CellState, Loaded, Run},
-    point::Bench,
 };
 use crate::{
     capacity::{By, COVERAGE, Capacity, FILE, Options, Probe, Search, knee},
@@ -209,18 +209,9 @@ impl Searching<'_> {
             // How fast the engine can go: nobody thinks.
             saved.think = None;
         }
-        let ids = loaded.info.model.ordinary_ids.clone();
+        let ids = run.ids_of(&point.model, &loaded.engine.info);
         run.progress.point(number, self.options.max_probes, &point.label());
-        let bench = Bench {
-            plan: run.plan,
-            info: &loaded.info,
-            load_ns: loaded.load_ns,
-            model_digest,
-            ids,
-            interrupted: run.options.interrupted,
-            hardware: &run.hardware,
-            limits: &loaded.hardware,
-        };
+        let bench = Bench::new(run.plan, run.options, &run.hardware, &loaded.engine, model_digest, ids);
         let (record, state) = bench.probe(&mut loaded.cell, point, number, run.dir, run.progress)?;
         let Some(record) = record else { return Ok(Err("interrupted".to_owned())) };
         let failed = match &record.outcome {

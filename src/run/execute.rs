@@ -8,10 +8,10 @@ use std::{
 
 use super::{
     OpenGpus, Progress,
+    bench::Bench,
     gpu_memory::GpuMemory,
     hardware::{CellHardware, Hardware},
-    model,
-    point::{self, Bench},
+    model, point,
     restarts::{Restarts, pause},
 };
 use crate::{
@@ -109,11 +109,16 @@ pub(super) struct Run<'a> {
 /// A cell with its engine loaded.
 pub(super) struct Loaded {
     pub(super) cell: Cell,
+    pub(super) engine: LoadedEngine,
+    /// From the death of the cell before to this one's start; the first point takes it.
+    pub(super) restart_ns: Option<u64>,
+}
+
+/// What is known of an engine since it was loaded.
+pub(super) struct LoadedEngine {
     pub(super) info: EngineInfo,
     pub(super) load_ns: u64,
-    pub(super) hardware: CellHardware,
-    /// From the death of the cell before to this one's start.
-    restart_ns: Option<u64>,
+    pub(super) limits: CellHardware,
 }
 
 impl<'a> Run<'a> {
@@ -228,8 +233,8 @@ impl Run<'_> {
         let running = self.launch(plan, &[])?;
         let engine = EngineRecord {
             asked: plan.load.clone(),
-            info: running.info.clone(),
-            load_ns: running.load_ns,
+            info: running.engine.info.clone(),
+            load_ns: running.engine.load_ns,
             model_digest: model_digest.map(str::to_owned),
         };
         if let Err(error) = self.dir.engine_loaded(&engine_label(&plan.load, model_digest), engine) {
@@ -252,11 +257,16 @@ impl Run<'_> {
         let loaded = cell.load(&plan.load, self.plan.load_within);
         let (info, load_ns) = loaded.map_err(|error| failure_with_log(error, &cell))?;
         refuse_double(&info)?;
-        let hardware = self.hardware.cell(cell.pid(), plan.load.model.as_deref(), &info, self.progress);
+        let limits = self.hardware.cell(cell.pid(), plan.load.model.as_deref(), &info, self.progress);
         if let Err(error) = self.dir.hardware(self.hardware.known()) {
             self.progress.note(&error.to_string());
         }
-        Ok(Loaded { cell, info, load_ns, hardware, restart_ns })
+        Ok(Loaded { cell, engine: LoadedEngine { info, load_ns, limits }, restart_ns })
+    }
+
+    /// The ids that prompts for a model are drawn from: those of the first engine that has loaded it.
+    pub(super) fn ids_of(&mut self, model: &Option<PathBuf>, info: &EngineInfo) -> Vec<IdRange> {
+        self.ids.entry(model.clone()).or_insert_with(|| info.model.ordinary_ids.clone()).clone()
     }
 
     pub(super) fn point(
@@ -265,19 +275,9 @@ impl Run<'_> {
         point: Point,
         model_digest: Option<&str>,
     ) -> Result<CellState, ResultsError> {
-        let own = running.info.model.ordinary_ids.clone();
-        let ids = self.ids.entry(point.model.clone()).or_insert(own).clone();
+        let ids = self.ids_of(&point.model, &running.engine.info);
         let number = point.number;
-        let bench = Bench {
-            plan: self.plan,
-            info: &running.info,
-            load_ns: running.load_ns,
-            model_digest,
-            ids,
-            interrupted: self.options.interrupted,
-            hardware: &self.hardware,
-            limits: &running.hardware,
-        };
+        let bench = Bench::new(self.plan, self.options, &self.hardware, &running.engine, model_digest, ids);
         self.progress.point(number, (self.plan.points.len() as u32).max(number + 1), &point.label());
         let key = bench.key(&point);
         if let Some(old) = self.finished.get(&number)

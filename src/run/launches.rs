@@ -2,8 +2,8 @@
 use std::collections::BTreeMap;
 
 use super::{
+    bench::Bench,
     execute::{Loaded, Run, failure_with_log},
-    point::Bench,
     traced::{self, Found, Launch, Stopped},
 };
 use crate::{
@@ -76,7 +76,7 @@ impl Run<'_> {
             let tracing = tracing.map_err(|error| format!("no folder for traces in {}: {error}", traces.display()))?;
             let environment = tracing.as_ref().map(|tracing| tracing.environment(&collector)).unwrap_or_default();
             let mut running = self.launch(plan, &environment).map_err(|failure| failure.reason)?;
-            if running.info.virtual_time {
+            if running.engine.info.virtual_time {
                 return Err("a simulated clock's times cannot be found in a trace: use time=real".to_owned());
             }
             let raw = tracing.as_ref().map(|tracing| tracing.folder().to_owned());
@@ -101,7 +101,7 @@ impl Run<'_> {
         model_digest: Option<&str>,
         found: &mut BTreeMap<u32, Found>,
     ) -> Result<(), String> {
-        let Loaded { cell, info, load_ns, hardware: limits, .. } = running;
+        let Loaded { cell, engine, .. } = running;
         let what = if tracing.is_some() { "traced" } else { "untraced" };
         let mut tracing = tracing;
         for (&point, found) in found {
@@ -109,11 +109,8 @@ impl Run<'_> {
                 return Err("interrupted".to_owned());
             }
             let point = self.plan.points[point as usize].clone();
-            let own = info.model.ordinary_ids.clone();
-            let ids = self.ids.entry(point.model.clone()).or_insert(own).clone();
-            let (plan, load_ns, interrupted) = (self.plan, *load_ns, self.options.interrupted);
-            let hardware = &self.hardware;
-            let bench = Bench { plan, info, load_ns, model_digest, ids, interrupted, hardware, limits };
+            let ids = self.ids_of(&point.model, &engine.info);
+            let bench = Bench::new(self.plan, self.options, &self.hardware, engine, model_digest, ids);
             self.progress.trial(&format!("{} {what}, launch {}", point.label(), number + 1), 0);
             let mut launch = Launch { bench: &bench, number, tracing: tracing.take(), folder: self.dir.traces() };
             launch.point(cell, &point, found).map_err(|stopped| match stopped {

@@ -1,5 +1,6 @@
 //! Runs a plan: starts cells, warms up, times, stops when the figures are good enough, and survives what goes wrong.
 
+mod bench;
 mod capacity;
 mod counters;
 mod datasets;
@@ -10,6 +11,8 @@ mod hardware;
 mod launches;
 mod model;
 mod paired;
+mod paired_group;
+mod paired_seats;
 mod paired_turn;
 mod point;
 mod progress;

@@ -7,15 +7,18 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{
-    execute::{Loaded, Run, failure_of, failure_with_log, plain_failure},
-    paired_turn::{Ended, Group, Seat, Timing},
+    execute::{Run, plain_failure},
+    paired_group::Group,
+    paired_seats::{Launch, Seat, Table},
+    paired_turn::Timing,
+    restarts::Restarts,
 };
 use crate::{
     plan::{
         CellPlan, Point,
         compare::{Arm, Compare},
     },
-    results::{Failure, PointRecord, PointStatus, ResultsError, Turn},
+    results::{PointRecord, PointStatus, ResultsError, Turn},
     workload::mix,
 };
 
@@ -25,33 +28,16 @@ struct Family {
     groups: Vec<Group>,
 }
 
-/// One start of all engines.
-#[derive(Clone, Copy)]
-struct Launch<'a> {
-    compare: &'a Compare,
-    number: u32,
-    cells: &'a [CellPlan],
-    seats: &'a [Seat],
-}
-
-/// What a group has come to.
-enum State {
-    Measuring,
-    /// With the reason; no further launch tries it.
-    Failed,
-    /// A resumed run's earlier part measured it.
-    Known,
-}
-
 impl Run<'_> {
     /// Measures all groups of the plan.
     pub(super) fn paired(&mut self, compare: &Compare) -> Result<(), ResultsError> {
-        let all: Vec<u32> = self.plan.points.iter().map(|point| point.number).collect();
-        let groups = match compare.groups(&self.plan.points) {
+        let plan = self.plan;
+        let all: Vec<u32> = plan.points.iter().map(|point| point.number).collect();
+        let groups = match compare.groups(&plan.points) {
             Ok(groups) => groups,
             Err(reason) => return self.fail_all(&all, &plain_failure(reason), None),
         };
-        let cells = self.plan.cells();
+        let cells = plan.cells();
         let mut families: Vec<Family> = Vec::new();
         for group in groups {
             let seat = |arm: &Arm| {
@@ -59,14 +45,15 @@ impl Run<'_> {
                 Seat { cell, copy: arm.copy }
             };
             let seats: Vec<Seat> = group.arms.iter().map(seat).collect();
-            let group = Group::new(group.arms, &self.plan.points);
+            let group = Group::new(group.arms, &plan.points);
             match families.iter_mut().find(|family| family.seats == seats) {
                 Some(family) => family.groups.push(group),
                 None => families.push(Family { seats, groups: vec![group] }),
             }
         }
-        for mut family in families {
-            self.family(compare, &cells, &mut family)?;
+        let mut restarts: Vec<Restarts<'_>> = cells.iter().map(|_| Restarts::new(&plan.endurance)).collect();
+        for family in families {
+            self.family(compare, &cells, &mut restarts, family)?;
             if self.interrupted() {
                 break;
             }
@@ -74,201 +61,190 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn family(&mut self, compare: &Compare, cells: &[CellPlan], family: &mut Family) -> Result<(), ResultsError> {
-        let mut states: Vec<State> = family.groups.iter().map(|_| State::Measuring).collect();
+    fn family(
+        &mut self,
+        compare: &Compare,
+        cells: &[CellPlan],
+        restarts: &mut [Restarts<'_>],
+        family: Family,
+    ) -> Result<(), ResultsError> {
+        let Family { seats, mut groups } = family;
+        let mut table = Table::new(&seats, cells, restarts);
         let mut exclusive = false;
-        let seats = family.seats.clone();
         for number in 0..compare.launches {
-            let launch = Launch { compare, number, cells, seats: &seats };
+            let launch = Launch { compare, number };
             let order = launch_order(self.plan.points[0].workload.seed, number, seats.len());
-            let mut loaded: Vec<Option<Loaded>> = seats.iter().map(|_| None).collect();
-            for &seat in &order {
-                if self.interrupted() {
-                    return Ok(());
-                }
-                match self.sit(&cells[seats[seat].cell]) {
-                    Ok(mut running) => {
-                        exclusive |= running.info.gpu_in_process.is_some();
-                        for group in &mut family.groups {
-                            group.seated(seat, &running);
-                        }
-                        running.cell.park();
-                        loaded[seat] = Some(running);
-                    }
-                    Err(failure) => {
-                        for (group, state) in family.groups.iter_mut().zip(&mut states) {
-                            group.fail(seat, &failure);
-                            *state = State::Failed;
-                        }
-                        break;
-                    }
-                }
-                if exclusive {
-                    self.alone(launch, seat, &mut loaded, &mut family.groups, &mut states)?;
-                    self.stand_up(&mut loaded);
-                }
-            }
+            groups.iter_mut().for_each(Group::begin);
             if !exclusive {
+                exclusive = self.sit_down(&order, &mut table, &mut groups);
+            }
+            if exclusive {
+                self.one_by_one(launch, &order, &mut table, &mut groups)?;
+            } else {
                 if number == 0 {
-                    self.known(family, &loaded, &mut states);
+                    self.known(&mut groups, &table);
                 }
-                for (index, state) in states.iter_mut().enumerate() {
-                    if matches!(state, State::Measuring) && !self.interrupted() {
-                        self.together(launch, &mut loaded, &mut family.groups[index], state)?;
+                for group in groups.iter_mut().filter(|group| group.is_at_work()) {
+                    if !self.interrupted() && table.barred.is_none() {
+                        self.together(launch, &mut table, group)?;
                     }
                 }
             }
-            self.stand_up(&mut loaded);
+            for seat in 0..seats.len() {
+                self.stand_up(&mut table, seat);
+            }
             if self.interrupted() {
                 return Ok(());
             }
-            if !states.iter().any(|state| matches!(state, State::Measuring)) {
+            if table.barred.is_some() || !groups.iter().any(Group::is_measuring) {
                 break;
             }
         }
-        for (group, state) in family.groups.drain(..).zip(states) {
-            if !matches!(state, State::Known) {
-                for record in group.finish() {
-                    self.keep(record)?;
+        for mut group in groups {
+            if let Some((seat, failure)) = table.barred.as_ref().filter(|_| group.is_measuring()) {
+                if !group.any_whole() && self.take_over(&mut group, "its engines could not all be loaded now") {
+                    continue;
                 }
+                group.give_up(*seat, failure, compare.launches);
+            }
+            for record in group.finish() {
+                self.keep(record)?;
             }
         }
         Ok(())
     }
 
-    /// Loads one engine.
-    fn sit(&mut self, cell: &CellPlan) -> Result<Loaded, Failure> {
-        let digest = cell.load.model.as_deref().map(|path| self.digest(path)).transpose()?;
-        self.start(cell, digest.as_deref())
-    }
-
-    fn stand_up(&mut self, loaded: &mut [Option<Loaded>]) {
-        for running in loaded.iter_mut().filter_map(Option::take) {
-            let engine = running.info.engine.clone();
-            if let Err(error) = running.cell.shutdown() {
-                self.progress.note(&format!("{engine}: its cell did not end cleanly: {error}"));
+    /// Loads all engines; whether one of them uses a GPU. Then only the first is left, to be measured by itself.
+    fn sit_down(&mut self, order: &[usize], table: &mut Table<'_, '_>, groups: &mut [Group]) -> bool {
+        for &seat in order {
+            if self.interrupted() || !self.sit(table, seat) {
+                return false;
             }
-        }
-    }
-
-    /// Takes over what the earlier part of a resumed run measured, where the engines are the same.
-    fn known(&mut self, family: &Family, loaded: &[Option<Loaded>], states: &mut [State]) {
-        for (group, state) in family.groups.iter().zip(states) {
-            // As in the run that is resumed: prompts are made of the first engine's ids.
-            if let Some(first) = &loaded[0] {
-                let model = self.plan.points[group.arms[0].point as usize].model.clone();
-                self.ids.entry(model).or_insert_with(|| first.info.model.ordinary_ids.clone());
+            let Some(running) = &table.loaded[seat] else { return false };
+            for group in groups.iter_mut() {
+                group.seated(seat, running);
             }
-            let whole = group.arms.iter().enumerate().all(|(seat, arm)| {
-                let old = self.finished.get(&arm.point);
-                let key = loaded[seat].as_ref().and_then(|running| self.key(group, running, arm.point));
-                old.is_some_and(|old| {
-                    matches!(old.outcome, PointStatus::Ok)
-                        && key.is_some()
-                        && old.key == key
-                        && old.stopped_by == "compare"
-                })
-            });
-            if !whole {
-                continue;
-            }
-            *state = State::Known;
-            for arm in &group.arms {
-                if let Some(old) = self.finished.remove(&arm.point) {
-                    self.progress.point_done("already measured by the run that is resumed");
-                    self.note(old);
+            if running.engine.info.gpu_in_process.is_some() {
+                for &other in &order[1..] {
+                    self.stand_up(table, other);
                 }
+                return true;
             }
         }
+        false
+    }
+
+    /// Takes over what the run that is resumed has measured, where the engines are the same.
+    fn known(&mut self, groups: &mut [Group], table: &Table<'_, '_>) {
+        for group in groups {
+            // As in the run that is resumed: prompts are made of the first engine's ids.
+            let same = group.arms.iter().enumerate().all(|(seat, arm)| {
+                let key = table.loaded[seat].as_ref().and_then(|running| self.key(group, seat, running));
+                key.is_some() && self.finished.get(&arm.point).is_some_and(|old| old.key == key)
+            });
+            if same {
+                self.take_over(group, "already measured");
+            }
+        }
+    }
+
+    /// Takes over a group of the run that is resumed, if all of it was measured there.
+    fn take_over(&mut self, group: &mut Group, why: &str) -> bool {
+        let old = |arm: &Arm| self.finished.get(&arm.point);
+        let whole = |old: &PointRecord| matches!(old.outcome, PointStatus::Ok) && old.stopped_by == "compare";
+        if !group.arms.iter().all(|arm| old(arm).is_some_and(whole)) {
+            return false;
+        }
+        group.set_known();
+        for arm in &group.arms {
+            if let Some(old) = self.finished.remove(&arm.point) {
+                self.progress.point_done(&format!("kept from the run that is resumed: {why}"));
+                self.note(old);
+            }
+        }
+        true
     }
 
     /// One launch of a group whose engines are all loaded.
     fn together(
         &mut self,
         launch: Launch<'_>,
-        loaded: &mut [Option<Loaded>],
+        table: &mut Table<'_, '_>,
         group: &mut Group,
-        state: &mut State,
     ) -> Result<(), ResultsError> {
-        let Launch { compare, number, cells, seats } = launch;
+        let Launch { compare, number } = launch;
+        let seats = table.seats.len();
         // An engine that another group broke is started again.
-        for (seat, place) in seats.iter().enumerate() {
-            if loaded[seat].is_none() {
-                match self.sit(&cells[place.cell]) {
-                    Ok(running) => loaded[seat] = Some(running),
-                    Err(failure) => {
-                        group.fail(seat, &failure);
-                        *state = State::Failed;
-                        return Ok(());
-                    }
-                }
-            }
+        if !(0..seats).all(|seat| self.sit(table, seat)) {
+            return Ok(());
         }
         self.say(group, launch);
-        for seat in 0..seats.len() {
-            let done = self.warm_up(group, seat, loaded);
-            if self.stopped(done, group, seat, loaded, state)? {
+        for seat in 0..seats {
+            if !self.part(launch, table, seat, group, |run, group, running| run.warm_up(group, seat, running))? {
                 return Ok(());
             }
         }
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(mix(group.seed(&self.plan.points), u64::from(number)));
-        let mut last = seats.len() - 1;
+        let mut last = seats - 1;
         for block in 0..compare.blocks {
-            let forth = drawn(seats.len(), &mut rng);
-            let back = forth.iter().rev().copied();
-            for (half, seat) in
-                forth.iter().copied().enumerate().chain(back.enumerate().map(|(i, s)| (i + seats.len(), s)))
-            {
-                let second = half >= seats.len();
-                for trial in 0..compare.trials {
-                    let turn = Turn { launch: number, block, copy: seats[seat].copy, resident: true };
-                    let ordinal = ordinal(compare, &turn, second, trial);
-                    // What the engine before has left in the caches is not this one's cost.
-                    let timing = Timing { turn, ordinal, settle: last != seat && trial == 0 };
-                    last = seat;
-                    let done = self.turn(group, seat, loaded, timing);
-                    if self.stopped(done, group, seat, loaded, state)? {
-                        return Ok(());
-                    }
-                }
-                if let Some(running) = &mut loaded[seat] {
-                    running.cell.park();
+            let forth = drawn(seats, &mut rng);
+            let back = forth.iter().rev().map(|seat| (*seat, true));
+            for (seat, second) in forth.iter().map(|seat| (*seat, false)).chain(back) {
+                let turn = Turn { launch: number, block, copy: table.seats[seat].copy, resident: true };
+                // What the engine before has left in the caches is not this one's cost.
+                let settle = last != seat;
+                last = seat;
+                let went_on = self.part(launch, table, seat, group, |run, group, running| {
+                    (0..compare.trials).try_for_each(|trial| {
+                        let ordinal = ordinal(compare, &turn, second, trial);
+                        run.turn(group, seat, running, Timing { turn, ordinal, settle: settle && trial == 0 })
+                    })
+                })?;
+                if !went_on {
+                    return Ok(());
                 }
             }
         }
+        group.complete();
+        table.measured();
         Ok(())
     }
 
-    /// One launch of one engine of all groups, by itself.
-    fn alone(
+    /// One launch of engines of which only one may be loaded at a time: each with all groups, by itself.
+    fn one_by_one(
         &mut self,
         launch: Launch<'_>,
-        seat: usize,
-        loaded: &mut [Option<Loaded>],
+        order: &[usize],
+        table: &mut Table<'_, '_>,
         groups: &mut [Group],
-        states: &mut [State],
     ) -> Result<(), ResultsError> {
-        let Launch { compare, number, seats, .. } = launch;
-        let copy = seats[seat].copy;
-        for (group, state) in groups.iter_mut().zip(states) {
-            if !matches!(state, State::Measuring) || loaded[seat].is_none() {
-                continue;
-            }
-            self.say(group, launch);
-            let mut done = self.warm_up(group, seat, loaded);
-            for block in 0..compare.blocks {
-                let turn = Turn { launch: number, block, copy, resident: false };
-                for (second, trial) in [false, true].into_iter().flat_map(|s| (0..compare.trials).map(move |t| (s, t)))
-                {
-                    if done.is_ok() {
-                        let timing = Timing { turn, ordinal: ordinal(compare, &turn, second, trial), settle: false };
-                        done = self.turn(group, seat, loaded, timing);
+        let Launch { compare, number } = launch;
+        for &seat in order {
+            let copy = table.seats[seat].copy;
+            for group in groups.iter_mut().filter(|group| group.is_at_work()) {
+                self.say(group, launch);
+                self.part(launch, table, seat, group, |run, group, running| {
+                    run.warm_up(group, seat, running)?;
+                    for block in 0..compare.blocks {
+                        let turn = Turn { launch: number, block, copy, resident: false };
+                        for (second, trial) in
+                            [false, true].into_iter().flat_map(|s| (0..compare.trials).map(move |t| (s, t)))
+                        {
+                            let ordinal = ordinal(compare, &turn, second, trial);
+                            run.turn(group, seat, running, Timing { turn, ordinal, settle: false })?;
+                        }
                     }
+                    Ok(())
+                })?;
+                if self.interrupted() || table.barred.is_some() {
+                    return Ok(());
                 }
             }
-            if self.stopped(done, group, seat, loaded, state)? && self.interrupted() {
-                return Ok(());
-            }
+            self.stand_up(table, seat);
+        }
+        for group in groups.iter_mut().filter(|group| group.is_at_work()) {
+            group.complete();
+            table.measured();
         }
         Ok(())
     }
@@ -277,35 +253,6 @@ impl Run<'_> {
         let names: Vec<String> = group.arms.iter().map(|arm| self.plan.points[arm.point as usize].label()).collect();
         let label = format!("{} (launch {} of {})", names.join(" | "), launch.number + 1, launch.compare.launches);
         self.progress.point(group.arms[0].point, self.plan.points.len() as u32, &label);
-    }
-
-    /// Whether the group cannot go on in this launch.
-    fn stopped(
-        &mut self,
-        done: Result<(), Ended>,
-        group: &mut Group,
-        seat: usize,
-        loaded: &mut [Option<Loaded>],
-        state: &mut State,
-    ) -> Result<bool, ResultsError> {
-        let failure = match done {
-            Ok(()) => return Ok(false),
-            Err(Ended::Interrupted) => return Ok(true),
-            Err(Ended::Results(error)) => return Err(error),
-            Err(Ended::Figures(failure)) => failure,
-            Err(Ended::Cell(error)) => {
-                let failure = match &loaded[seat] {
-                    Some(running) => failure_with_log(error, &running.cell),
-                    None => failure_of(error),
-                };
-                // What a failed engine left behind may be broken: the next group gets a new one.
-                loaded[seat] = None;
-                failure
-            }
-        };
-        group.fail(seat, &failure);
-        *state = State::Failed;
-        Ok(true)
     }
 }
 

@@ -30,6 +30,11 @@ impl<'a> Restarts<'a> {
         self.deaths > 0
     }
 
+    /// Whether the configuration is quarantined.
+    pub fn spent(&self) -> bool {
+        self.deaths > self.policy.restarts
+    }
+
     /// A point was measured.
     pub fn measured(&mut self) {
         self.in_a_row = 0;
@@ -41,7 +46,7 @@ impl<'a> Restarts<'a> {
         self.in_a_row += 1;
         let doublings = self.in_a_row.checked_sub(2);
         let pause = doublings.map_or(Duration::ZERO, |n| self.policy.backoff.saturating_mul(1 << n.min(16)));
-        (self.deaths <= self.policy.restarts).then_some(pause.min(LONGEST))
+        (!self.spent()).then_some(pause.min(LONGEST))
     }
 
     /// The failure of the points that a quarantined configuration has left.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{counters::counters, point::Bench};
+use super::{bench::Bench, counters::counters};
 use crate::{
     cell::{
         parent::{Cell, CellError, TableSink},
@@ -113,7 +113,7 @@ impl Launch<'_> {
     /// Runs a point's trials of this launch.
     pub fn point(&mut self, cell: &mut Cell, point: &Point, found: &mut Found) -> Result<(), Stopped> {
         // The step loop where there is one: only there is it known when a step began.
-        let stepwise = self.bench.info.capabilities.continuous_batching;
+        let stepwise = self.bench.engine.info.capabilities.continuous_batching;
         let method = if stepwise { Method::Steps } else { point.load.method() };
         for ordinal in 0..WARM_UPS {
             self.trial(cell, point, (TrialKind::Warmup, method, ordinal))?;
@@ -155,10 +155,8 @@ impl Launch<'_> {
         let spec = TrialSpec { trial: ordinal, kind, method, load: point.load.clone(), device_clock, workload };
         let mut kept = Kept::default();
         // Sampled as a timed trial is, so that untraced launches differ from it in nothing.
-        self.bench.hardware.begin();
-        let summary = cell.trial(&spec, self.bench.plan.trial_within, &mut kept);
-        kept.samples = self.bench.hardware.end().unwrap_or_default();
-        let summary = summary?;
+        let (summary, samples) = self.bench.trial(cell, &spec, &mut kept)?;
+        kept.samples = samples.unwrap_or_default();
         kept.steps.sort_by_key(|step| step.start_ns);
         Ok((summary, kept))
     }
