@@ -147,6 +147,7 @@ pub fn point() -> PointRecord {
         warmup_seconds: Vec::new(),
         warmup_steady: true,
         trials: Vec::new(),
+        lost_launches: Vec::new(),
         trace: None,
         stopped_by: "max_trials".to_owned(),
     }

@@ -1,5 +1,6 @@
 //! Paired differences between rungs.
 use super::Rung;
+use super::engine::Process;
 use super::record::{Cost, Layer, PointLedger, RungRecord, RungState, SameOutputs, TurnRecord};
 use crate::stats::{
     RESAMPLES,
@@ -88,7 +89,9 @@ fn blocks(from: &RungRecord, to: &RungRecord) -> Blocks {
             if a.len() != 2 || b.len() != 2 {
                 continue;
             }
-            found.resident &= a.iter().chain(&b).all(|turn| turn.resident) || same_process(from.rung, to.rung);
+            // Rungs of one process alternate in blocks even where processes have launches of their own.
+            let one_process = Process::of(from.rung) == Process::of(to.rung);
+            found.resident &= one_process || a.iter().chain(&b).all(|turn| turn.resident);
             let mean = |turns: &[TurnRecord], of: fn(f64) -> f64| {
                 turns.iter().map(|turn| of(turn.seconds)).sum::<f64>() / turns.len() as f64
             };
@@ -101,16 +104,6 @@ fn blocks(from: &RungRecord, to: &RungRecord) -> Blocks {
         }
     }
     found
-}
-
-/// Rungs of one process alternate in blocks even where processes have launches of their own.
-pub(super) fn same_process(a: Rung, b: Rung) -> bool {
-    let process = |rung| match rung {
-        Rung::Steps | Rung::Generate | Rung::TextIn | Rung::TextOut => 0,
-        Rung::Child | Rung::ChildOut => 1,
-        Rung::Http => 2,
-    };
-    process(a) == process(b)
 }
 
 fn same_outputs(measured: &[&RungRecord]) -> Option<SameOutputs> {

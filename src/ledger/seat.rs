@@ -165,11 +165,10 @@ impl Seat {
 }
 
 fn cell_turn(cell: &mut Cell, rung: Rung, work: &Work, kind: TrialKind) -> Result<TurnRecord, CellError> {
-    let method = match rung {
-        Rung::Steps => Method::Steps,
-        Rung::Generate | Rung::Child | Rung::Http => Method::Generate,
-        Rung::TextIn | Rung::TextOut | Rung::ChildOut => return text_turn(cell, rung, work),
-    };
+    if matches!(rung, Rung::TextIn | Rung::TextOut | Rung::ChildOut) {
+        return text_turn(cell, rung, work);
+    }
+    let method = if rung == Rung::Steps { Method::Steps } else { Method::Generate };
     let spec = TrialSpec {
         trial: work.number,
         kind,

@@ -107,6 +107,7 @@ pub(crate) fn point(number: u32, engine: &str, axes: &[(&str, &str)]) -> PointRe
         warmup_seconds: vec![1.2, 1.0, 1.0],
         warmup_steady: true,
         trials: Vec::new(),
+        lost_launches: Vec::new(),
         trace: None,
         stopped_by: "target".to_owned(),
     }

@@ -3,6 +3,8 @@
 //!
 //! An engine that waits for its turn is parked (its processes are stopped), so that its threads take no time. Engines that
 //! use a GPU hold its memory, and are never loaded together: there each has a launch of its own, in alternating order.
+//!
+//! A cell that dies costs the launch, for the group that was at work; whoever needs the engine next has a new cell.
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     plan::{
-        CellPlan, Point,
+        CellPlan,
         compare::{Arm, Compare},
     },
     results::{PointRecord, PointStatus, ResultsError, Turn},
@@ -277,11 +279,6 @@ fn drawn(n: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<usize> {
         order.swap(last, rng.random_range(0..=last));
     }
     order
-}
-
-/// The points of a group's records, for tests and reports alike.
-pub(super) fn empty_record(point: &Point) -> PointRecord {
-    PointRecord { stopped_by: "compare".to_owned(), ..PointRecord::empty(point.clone(), PointStatus::Ok) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,5 @@
 //! Points that are measured side by side, and what their launches have given.
-use super::{
-    execute::{Loaded, plain_failure},
-    paired::empty_record,
-};
+use super::execute::{Loaded, plain_failure};
 use crate::{
     plan::{Point, compare::Arm},
     results::{Failure, LostLaunch, PointRecord, PointStatus},
@@ -48,7 +45,11 @@ impl Group {
         numbers.dedup();
         let place = |arm: &Arm| numbers.iter().position(|number| *number == arm.point).unwrap_or_default();
         let places = arms.iter().map(place).collect();
-        let records = numbers.iter().map(|number| empty_record(&points[*number as usize])).collect();
+        let record = |number: &u32| PointRecord {
+            stopped_by: "compare".to_owned(),
+            ..PointRecord::empty(points[*number as usize].clone(), PointStatus::Ok)
+        };
+        let records = numbers.iter().map(record).collect();
         Self { arms, records, places, state: State::Measuring, launch: None, whole: 0, first_loss: None }
     }
 

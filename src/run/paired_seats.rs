@@ -36,6 +36,8 @@ pub(super) struct Table<'t, 'a> {
     pub barred: Option<(usize, Failure)>,
     /// When the cell that sat there died, until the next one has started. By seat.
     died_ns: Vec<Option<u64>>,
+    /// Whether an engine has been loaded there. By seat.
+    sat: Vec<bool>,
     cells: &'t [CellPlan],
     /// By cell.
     restarts: &'t mut [Restarts<'a>],
@@ -44,7 +46,8 @@ pub(super) struct Table<'t, 'a> {
 impl<'t, 'a> Table<'t, 'a> {
     pub fn new(seats: &'t [Seat], cells: &'t [CellPlan], restarts: &'t mut [Restarts<'a>]) -> Self {
         let loaded = seats.iter().map(|_| None).collect();
-        Self { seats, loaded, barred: None, died_ns: vec![None; seats.len()], cells, restarts }
+        let (died_ns, sat) = (vec![None; seats.len()], vec![false; seats.len()]);
+        Self { seats, loaded, barred: None, died_ns, sat, cells, restarts }
     }
 
     /// A group has been measured in this launch.
@@ -72,17 +75,19 @@ impl Run<'_> {
                 Ok(mut running) => {
                     running.cell.park();
                     table.loaded[seat] = Some(running);
+                    table.sat[seat] = true;
                     return true;
                 }
-                // As for points that are measured one after another: after a death, another try.
-                Err(failure) if table.restarts[cell].any() && failure.kind.is_none() && !self.interrupted() => {
+                Err(failure) => {
+                    // As elsewhere, a first load that dies is not worth another try; one after a death is, or a later one.
+                    let again = failure.kind.is_none() && (table.sat[seat] || table.restarts[cell].any());
+                    if !again || self.interrupted() {
+                        table.barred = Some((seat, failure));
+                        return false;
+                    }
                     if !self.may_restart(table, seat) {
                         return false;
                     }
-                }
-                Err(failure) => {
-                    table.barred = Some((seat, failure));
-                    return false;
                 }
             }
         }
