@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cell::{
         parent::TableSink,
-        protocol::{Load, RequestRow, StepRow, TokenRow, TrialKind},
+        protocol::{Load, RequestRow, StepRow, TokenRow, TrialKind, TrialSummary},
     },
     engine::IdRange,
     measure::telemetry::{GpuFigures, Mark},
@@ -55,9 +55,9 @@ impl Run<'_> {
         let mut steady = Steady::new();
         let mut reached = false;
         for ordinal in 0..self.plan.trials.max_warmup {
-            let seconds = self.untimed(group, seat, running, ordinal)?;
-            group.record(seat).warmup_seconds.push(seconds);
-            if steady.push(seconds).is_steady() {
+            let summary = self.untimed(group, seat, running, ordinal)?;
+            group.record(seat).warmup_seconds.push(summary.seconds());
+            if steady.push(summary.working_seconds()).is_steady() {
                 reached = true;
                 break;
             }
@@ -66,8 +66,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// One trial that is in no figure: how long it took, in seconds.
-    fn untimed(&mut self, group: &Group, seat: usize, running: &mut Loaded, ordinal: u32) -> Result<f64, Ended> {
+    /// One trial that is in no figure.
+    fn untimed(
+        &mut self,
+        group: &Group,
+        seat: usize,
+        running: &mut Loaded,
+        ordinal: u32,
+    ) -> Result<TrialSummary, Ended> {
         let ids = self.group_ids(group, running);
         let point = &self.plan.points[group.arms[seat].point as usize];
         let bench = Bench::new(self.plan, self.options, &self.hardware, &running.engine, None, ids);
@@ -75,7 +81,7 @@ impl Run<'_> {
         let spec = bench.begin(self.progress, point, trial, &format!("warm-up of {}", point.label()))?;
         let mut nowhere = Discard::new(|tokens| self.progress.tokens(tokens));
         let (summary, _) = bench.trial(&mut running.cell, &spec, &mut nowhere)?;
-        Ok(summary.seconds())
+        Ok(summary)
     }
 
     /// One timed trial, into the point's record.
