@@ -1,27 +1,19 @@
-//! Makes the whole tables from the points' parts: row groups are copied as they are, not encoded again.
+//! Makes the whole tables from the points' parts.
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
 };
 
-use parquet::{
-    arrow::ArrowWriter,
-    column::writer::ColumnCloseResult,
-    errors::ParquetError,
-    file::{
-        reader::{FileReader, SerializedFileReader},
-        writer::SerializedFileWriter,
-    },
-};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::{
     PartRows, ResultsError,
     columns::Table,
-    encode::{close, properties},
     files::sync_dir,
+    gather::{Gather, Opened},
     parts::{part_path, remove},
-    schema::{arrow, streamed},
+    schema::streamed,
 };
 use crate::{
     cell::protocol::{RequestRow, StepRow, TokenRow},
@@ -50,8 +42,8 @@ pub(super) fn check(parts: &Path, point: u32, rows: &PartRows) -> Result<(), Res
     for (table, expected) in rows.tables() {
         if expected > 0 {
             let path = part_path(parts, point, table);
-            let (_, reader) = open(&path, expected)?;
-            if !has_our_columns(&reader, table) {
+            let part = open(&path, expected)?;
+            if !has_our_columns(&part.metadata, table) {
                 return Err(ResultsError::PartOfOther { path });
             }
         }
@@ -63,7 +55,7 @@ pub(super) fn check(parts: &Path, point: u32, rows: &PartRows) -> Result<(), Res
 }
 
 /// Whether a part has the columns that this tacho gives its table: parts of another version cannot be put together with ours.
-fn has_our_columns(reader: &SerializedFileReader<File>, table: &str) -> bool {
+fn has_our_columns(metadata: &ParquetMetaData, table: &str) -> bool {
     let ours = match table {
         RequestRow::NAME => streamed::<RequestRow>(),
         TokenRow::NAME => streamed::<TokenRow>(),
@@ -71,7 +63,7 @@ fn has_our_columns(reader: &SerializedFileReader<File>, table: &str) -> bool {
         GpuSample::NAME => streamed::<GpuSample>(),
         _ => streamed::<HostSample>(),
     };
-    let found = reader.metadata().file_metadata().schema_descr().columns();
+    let found = metadata.file_metadata().schema_descr().columns();
     found.iter().map(|column| column.name()).eq(ours.iter().map(|column| column.name.as_ref()))
 }
 
@@ -93,17 +85,16 @@ pub(super) fn is_current(dir: &Path, parts: &Path, rows: &BTreeMap<u32, PartRows
     })
 }
 
-fn open(path: &Path, expected: u64) -> Result<(File, SerializedFileReader<File>), ResultsError> {
+fn open(path: &Path, expected: u64) -> Result<Opened, ResultsError> {
     let lost = |found| ResultsError::PartLost { path: path.to_owned(), expected, found };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(lost(0)),
         Err(error) => return Err(ResultsError::io(path, "open")(error)),
     };
-    let again = file.try_clone().map_err(ResultsError::io(path, "open"))?;
-    let reader = SerializedFileReader::new(again).map_err(ResultsError::table(path, "read"))?;
-    match u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0) {
-        found if found == expected => Ok((file, reader)),
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(ResultsError::table(path, "read"))?;
+    match u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0) {
+        found if found == expected => Ok(Opened { file, metadata }),
         found => Err(lost(found)),
     }
 }
@@ -118,18 +109,12 @@ fn merge<R: Table>(
     let aside = dir.join(format!(".{}.parquet.new", R::NAME));
     let write = || -> Result<(), ResultsError> {
         let file = File::create(&aside).map_err(ResultsError::io(&path, "create"))?;
-        let columns = streamed::<R>();
-        let (mut writer, _) = ArrowWriter::try_new(file, arrow(&columns), Some(properties(&columns).build()))
-            .and_then(ArrowWriter::into_serialized_writer)
-            .map_err(ResultsError::table(&path, "create"))?;
-        for (point, rows) in rows {
-            if count(rows) > 0 {
-                let part = part_path(parts, *point, R::NAME);
-                let (file, reader) = open(&part, count(rows))?;
-                append(&mut writer, &file, &reader).map_err(ResultsError::table(&path, "write"))?;
-            }
+        let part = |point, rows| open(&part_path(parts, point, R::NAME), rows);
+        let mut table = Gather::create::<R>(file, part).map_err(ResultsError::table(&path, "create"))?;
+        for (point, rows) in rows.iter().filter(|(_, rows)| count(rows) > 0) {
+            table.part(*point, count(rows), &path)?;
         }
-        close(writer, &path)?;
+        table.close(&path)?;
         fs::rename(&aside, &path).map_err(ResultsError::io(&path, "replace"))
     };
     let done = write();
@@ -137,27 +122,4 @@ fn merge<R: Table>(
         let _ = remove(&aside);
     }
     done.map(|()| path)
-}
-
-fn append(
-    writer: &mut SerializedFileWriter<File>,
-    file: &File,
-    reader: &SerializedFileReader<File>,
-) -> Result<(), ParquetError> {
-    for group in reader.metadata().row_groups() {
-        let mut out = writer.next_row_group()?;
-        for column in group.columns() {
-            let close = ColumnCloseResult {
-                bytes_written: u64::try_from(column.compressed_size())?,
-                rows_written: u64::try_from(group.num_rows())?,
-                metadata: column.clone(),
-                bloom_filter: None,
-                column_index: None,
-                offset_index: None,
-            };
-            out.append_column(file, close)?;
-        }
-        out.close()?;
-    }
-    Ok(())
 }

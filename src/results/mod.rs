@@ -8,6 +8,7 @@ mod encode;
 mod error;
 pub(crate) mod files;
 pub mod frontier;
+mod gather;
 mod hardware;
 mod journal;
 mod merge;
