@@ -123,7 +123,7 @@ fn rows(records: &[PointRecord], shown: &[Shown]) -> Rows {
     Rows { headings, rows: records.iter().map(row).collect() }
 }
 
-fn counted(summary: &Summary) -> impl Iterator<Item = &TrialRecord> {
+fn counted<'a>(summary: &Summary<'a>) -> impl Iterator<Item = &'a TrialRecord> {
     summary.record.counted(summary.record.point.load.method())
 }
 
@@ -131,7 +131,7 @@ fn host(trial: &TrialRecord) -> Option<&HostFigures> {
     trial.hardware.telemetry.host.as_ref()
 }
 
-fn gpu_figures(summary: &Summary) -> impl Iterator<Item = &GpuFigures> {
+fn gpu_figures<'a>(summary: &Summary<'a>) -> impl Iterator<Item = &'a GpuFigures> {
     counted(summary).filter_map(|trial| trial.hardware.telemetry.gpu.as_ref())
 }
 

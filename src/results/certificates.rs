@@ -6,7 +6,7 @@ use super::{
 use crate::validity::{Certificate, Code};
 
 /// Verdict and codes, for a table whose rows know their point's certificate.
-pub(super) fn columns<R: 'static>(certificate: fn(&R) -> &Certificate) -> Vec<CellColumn<R>> {
+pub(super) fn columns<'f, R: 'f>(certificate: fn(&R) -> &Certificate) -> Vec<CellColumn<'f, R>> {
     vec![
         required("certificate", Kind::Text, "", "`valid`, or `invalid`: the point's figures are not to be believed", {
             move |r: &R| certificate(r).verdict.as_str()

@@ -56,8 +56,8 @@ pub(super) fn medians() -> impl Iterator<Item = Column> {
 }
 
 /// Columns of a trial; null without one.
-pub(super) fn columns<R: 'static>(trial: fn(&R) -> Option<&TrialRecord>) -> Vec<CellColumn<R>> {
-    let mut all: Vec<CellColumn<R>> = medians()
+pub(super) fn columns<'f, R: 'f>(trial: fn(&R) -> Option<&TrialRecord>) -> Vec<CellColumn<'f, R>> {
+    let mut all: Vec<CellColumn<'f, R>> = medians()
         .map(|(name, unit, doc, of)| nullable(name, Kind::F64, unit, doc, move |r: &R| trial(r).and_then(of)))
         .collect();
     let float =

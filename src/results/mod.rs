@@ -1,6 +1,7 @@
 //! What a run leaves: the run directory, its journal and its tables.
 
 mod baseline;
+mod cell_files;
 mod cells;
 mod certificates;
 mod columns;

@@ -1,9 +1,12 @@
 //! The table of points: a row a point and timed trial, with what ran, its evidence and its figures.
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use super::{
-    Failure, PointRecord, PointStatus, ResultsError, RunInfo, TrialRecord,
-    cells::{CellColumn, nullable, required, write_csv, write_json, write_parquet},
+    Failure, PointRecord, PointStatus, ResultsError, RunInfo, TrialRecord, cell_files,
+    cells::{CellColumn, nullable, required},
     certificates, hardware,
     schema::Kind,
     service, traces,
@@ -16,14 +19,14 @@ use crate::{
 };
 
 /// A row: a trial of a point, or a point that failed.
-pub(super) struct PointRow {
-    run_id: String,
-    record: PointRecord,
-    trial: Option<TrialRecord>,
-    certificate: Certificate,
+pub(super) struct PointRow<'a> {
+    run_id: &'a str,
+    record: &'a PointRecord,
+    trial: Option<&'a TrialRecord>,
+    certificate: Rc<Certificate>,
 }
 
-impl PointRow {
+impl PointRow<'_> {
     fn failure(&self) -> Option<&Failure> {
         match &self.record.outcome {
             PointStatus::Failed(failure) if self.trial.is_none() => Some(failure),
@@ -33,19 +36,18 @@ impl PointRow {
 
     /// The trial's duration in seconds, where the host's clock and the engine's are the same.
     fn host_seconds(&self) -> Option<f64> {
-        let summary = &self.trial.as_ref()?.summary;
+        let summary = &self.trial?.summary;
         Some(summary.seconds()).filter(|seconds| !summary.virtual_time && *seconds > 0.0)
     }
 
     fn stat(&self, name: &str) -> Option<f64> {
-        self.trial.as_ref()?.summary.stats.get(name).copied()
+        self.trial?.summary.stats.get(name).copied()
     }
 }
 
-pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
-    let mut all =
-        vec![required("run_id", Kind::Text, "", "the run, as in `run.json`", |r: &PointRow| r.run_id.clone())];
-    all.extend(identity(|r: &PointRow| &r.record));
+pub(super) fn columns<'a>() -> Vec<CellColumn<'a, PointRow<'a>>> {
+    let mut all = vec![required("run_id", Kind::Text, "", "the run, as in `run.json`", |r: &PointRow| r.run_id)];
+    all.extend(identity(|r: &PointRow| r.record));
     all.extend(outcome());
     all.extend(evidence());
     for metric in METRICS {
@@ -53,13 +55,13 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
             Value::Rate(get) => {
                 let doc = format!("{}: {}", metric.title.to_lowercase(), metric.formula);
                 all.push(nullable(metric.name, Kind::F64, metric.unit, doc, move |r: &PointRow| {
-                    r.trial.as_ref().map(|trial| get(&trial.figures))
+                    r.trial.map(|trial| get(&trial.figures))
                 }));
             }
             Value::MaybeRate(get) => {
                 let doc = format!("{}: {}", metric.title.to_lowercase(), metric.formula);
                 all.push(nullable(metric.name, Kind::F64, metric.unit, doc, move |r: &PointRow| {
-                    r.trial.as_ref().and_then(|trial| get(&trial.figures))
+                    r.trial.and_then(|trial| get(&trial.figures))
                 }));
             }
             Value::Latency(get) => {
@@ -67,10 +69,10 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
                     let doc = format!("{} of {}", what, metric.title.to_lowercase());
                     let name = format!("{}_{suffix}_{}", metric.name, metric.unit);
                     all.push(nullable(name, Kind::F64, metric.unit, doc, move |r: &PointRow| {
-                        r.trial.as_ref().and_then(|trial| get(&trial.figures)).and_then(statistic)
+                        r.trial.and_then(|trial| get(&trial.figures)).and_then(statistic)
                     }));
                 }
-                let quantiles = move |r: &PointRow| r.trial.as_ref().and_then(|trial| get(&trial.figures).copied());
+                let quantiles = move |r: &PointRow| r.trial.and_then(|trial| get(&trial.figures).copied());
                 let doc = format!("how many values {} is over", metric.name);
                 all.push(nullable(format!("{}_n", metric.name), Kind::U64, "", doc, move |r: &PointRow| {
                     quantiles(r).map(|q| q.n)
@@ -82,18 +84,18 @@ pub(super) fn columns() -> Vec<CellColumn<PointRow>> {
             }
         }
     }
-    all.extend(traces::columns(|r: &PointRow| &r.record));
+    all.extend(traces::columns(|r: &PointRow| r.record));
     all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &PointRow| {
-        r.trial.as_ref().and_then(|trial| trial.figures.latency_null_reason.clone())
+        r.trial.and_then(|trial| trial.figures.latency_null_reason.clone())
     }));
-    all.extend(service::columns(|r: &PointRow| r.trial.as_ref()));
-    all.extend(hardware::columns(|r: &PointRow| r.trial.as_ref()));
-    all.extend(certificates::columns(|r: &PointRow| &r.certificate));
+    all.extend(service::columns(|r: &PointRow| r.trial));
+    all.extend(hardware::columns(|r: &PointRow| r.trial));
+    all.extend(certificates::columns(|r: &PointRow| &*r.certificate));
     all
 }
 
 /// What was measured, on what: the same in every table of figures.
-pub(super) fn identity<R: 'static>(record: fn(&R) -> &PointRecord) -> Vec<CellColumn<R>> {
+pub(super) fn identity<'f, R: 'f>(record: fn(&R) -> &PointRecord) -> Vec<CellColumn<'f, R>> {
     let text = |name: &'static str, doc: &'static str, get: fn(&PointRecord) -> Option<String>| {
         nullable(name, Kind::Text, "", doc, move |r: &R| get(record(r)))
     };
@@ -206,20 +208,20 @@ pub(crate) fn axes_json(record: &PointRecord) -> String {
     format!("{{{}}}", pairs.join(", "))
 }
 
-fn outcome() -> Vec<CellColumn<PointRow>> {
+fn outcome<'a>() -> Vec<CellColumn<'a, PointRow<'a>>> {
     vec![
         nullable("trial", Kind::U32, "", "the trial's number in the point, from 0; null for a point that failed", {
-            |r: &PointRow| r.trial.as_ref().map(|trial| trial.trial)
+            |r: &PointRow| r.trial.map(|trial| trial.trial)
         }),
         nullable("method", Kind::Text, "", "by which door: `generate` or `steps`", |r: &PointRow| {
-            r.trial.as_ref().map(|trial| trial.method.as_str())
+            r.trial.map(|trial| trial.method.as_str())
         }),
         required(
             "status",
             Kind::Text,
             "",
             "`ok` for a trial in the figures, `superseded` for one that was marked and run again, `failed` for a point's failure",
-            |r: &PointRow| match &r.trial {
+            |r: &PointRow| match r.trial {
                 Some(trial) if trial.counts() => "ok",
                 Some(_) => "superseded",
                 None => "failed",
@@ -255,28 +257,28 @@ pub(crate) fn error_kind(kind: crate::engine::ErrorKind) -> String {
     serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn evidence() -> Vec<CellColumn<PointRow>> {
+fn evidence<'a>() -> Vec<CellColumn<'a, PointRow<'a>>> {
     let count = |name: &'static str, unit: &'static str, doc: &'static str, get: fn(&TrialRecord) -> u64| {
-        nullable(name, Kind::U64, unit, doc, move |r: &PointRow| r.trial.as_ref().map(get))
+        nullable(name, Kind::U64, unit, doc, move |r: &PointRow| r.trial.map(get))
     };
     let stat =
         |name: &'static str, doc: &'static str| nullable(name, Kind::F64, "", doc, move |r: &PointRow| r.stat(name));
     vec![
         nullable("seconds", Kind::F64, "s", "the trial's duration on the engine's clock", |r: &PointRow| {
-            r.trial.as_ref().map(|trial| trial.summary.seconds())
+            r.trial.map(|trial| trial.summary.seconds())
         }),
         nullable("device_seconds", Kind::F64, "s", "the trial's duration on the device's clock, by two CUDA events", {
-            |r: &PointRow| r.trial.as_ref().and_then(|trial| trial.summary.device.seconds())
+            |r: &PointRow| r.trial.and_then(|trial| trial.summary.device.seconds())
         }),
         nullable(
             "clock_disagreement",
             Kind::F64,
             "",
             "device_seconds / seconds - 1; beyond 0.005 either way the trial is doubtful",
-            |r: &PointRow| r.trial.as_ref().and_then(|trial| trial.summary.clock_disagreement()),
+            |r: &PointRow| r.trial.and_then(|trial| trial.summary.clock_disagreement()),
         ),
         nullable("device_null_reason", Kind::Text, "", "why device_seconds is null", |r: &PointRow| {
-            r.trial.as_ref().and_then(|trial| trial.summary.device.null_reason().map(str::to_owned))
+            r.trial.and_then(|trial| trial.summary.device.null_reason().map(str::to_owned))
         }),
         count("requests_done", "requests", "requests that ended with their exact length", |t| {
             u64::from(t.summary.requests)
@@ -288,20 +290,20 @@ fn evidence() -> Vec<CellColumn<PointRow>> {
             Kind::F64,
             "",
             "share of the time spent outside the engine's calls, waits for arrivals left out of both; null in virtual time",
-            |r: &PointRow| r.trial.as_ref()?.summary.harness_share(),
+            |r: &PointRow| r.trial?.summary.harness_share(),
         ),
         nullable(
             "cpu_share",
             Kind::F64,
             "",
             "CPU time of the cell / duration: 1 is one core kept busy; null in virtual time",
-            |r: &PointRow| Some(r.trial.as_ref()?.summary.cpu_ns as f64 / 1e9 / r.host_seconds()?),
+            |r: &PointRow| Some(r.trial?.summary.cpu_ns as f64 / 1e9 / r.host_seconds()?),
         ),
         nullable("workload_digest", Kind::Text, "", "hash of the requests, prompts included", |r: &PointRow| {
-            r.trial.as_ref().map(|trial| trial.summary.workload_digest.clone())
+            r.trial.map(|trial| trial.summary.workload_digest.clone())
         }),
         nullable("output_digest", Kind::Text, "", "hash of the output ids, hexadecimal; the same ids give the same", {
-            |r: &PointRow| r.trial.as_ref().map(|trial| format!("{:016x}", trial.summary.output_digest))
+            |r: &PointRow| r.trial.map(|trial| format!("{:016x}", trial.summary.output_digest))
         }),
         count("engine_calls", "", "calls into the engine", |t| t.summary.engine_calls),
         count("flushes_in_trial", "", "how often records were sent while the trial ran; expected 0", |t| {
@@ -320,25 +322,13 @@ fn evidence() -> Vec<CellColumn<PointRow>> {
 /// Writes `points.parquet`, `points.csv` and `points.json`.
 pub(super) fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Vec<PathBuf>, ResultsError> {
     let basis = Basis::of(info);
-    let rows: Vec<PointRow> =
-        records.iter().flat_map(|record| rows(&info.run_id, record, certify(record, &basis))).collect();
-    let columns = columns();
+    let rows = records.iter().flat_map(|record| {
+        let certificate = Rc::new(certify(record, &basis));
+        let row = move |trial| PointRow { run_id: &info.run_id, record, trial, certificate: Rc::clone(&certificate) };
+        let failed = matches!(record.outcome, PointStatus::Failed(_)).then_some(None);
+        record.trials.iter().map(Some).chain(failed).map(row)
+    });
     let paths = ["parquet", "csv", "json"].map(|extension| dir.join(format!("points.{extension}")));
-    write_parquet(&paths[0], &columns, &rows)?;
-    write_csv(&paths[1], &columns, &rows)?;
-    write_json(&paths[2], &columns, &rows)?;
+    cell_files::write(&paths, &columns(), rows)?;
     Ok(paths.into())
-}
-
-fn rows(run_id: &str, record: &PointRecord, certificate: Certificate) -> Vec<PointRow> {
-    // Without its trials: each row has its own.
-    let bare = PointRecord { trials: Vec::new(), ..record.clone() };
-    let row = |trial: Option<&TrialRecord>| PointRow {
-        run_id: run_id.to_owned(),
-        record: bare.clone(),
-        trial: trial.cloned(),
-        certificate: certificate.clone(),
-    };
-    let failed = matches!(record.outcome, PointStatus::Failed(_)).then(|| row(None));
-    record.trials.iter().map(|trial| row(Some(trial))).chain(failed).collect()
 }

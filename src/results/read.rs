@@ -1,5 +1,10 @@
 //! Reads a run directory without writing to it: what reports and tables for people are made from.
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+};
 
 use super::{PartRows, PointRecord, PointStatus, ResultsError, RunInfo, journal::Entry, run_dir};
 
@@ -29,8 +34,8 @@ impl ReadRun {
         }
         let info = run_dir::read_info(dir)?;
         let path = dir.join(run_dir::JOURNAL);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        let mut journal = match File::open(&path) {
+            Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let tables: Vec<&str> = ["report.md", "summary.csv", "points.csv"]
                     .into_iter()
@@ -48,9 +53,18 @@ impl ReadRun {
         let mut records = BTreeMap::new();
         let mut rows = BTreeMap::new();
         let mut notes = Vec::new();
-        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-        for (number, line) in (1..).zip(lines).filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace)) {
-            match serde_json::from_slice::<Entry>(line) {
+        // Line by line: the text of a long journal is larger than what it says.
+        let (mut line, mut number) = (Vec::new(), 0);
+        loop {
+            line.clear();
+            number += 1;
+            if journal.read_until(b'\n', &mut line).map_err(ResultsError::io(&path, "read"))? == 0 {
+                break;
+            }
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            match serde_json::from_slice::<Entry>(&line) {
                 Ok(entry) => {
                     rows.insert(entry.record.point.number, entry.rows);
                     records.insert(entry.record.point.number, entry.record);

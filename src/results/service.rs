@@ -30,7 +30,7 @@ fn window(trial: &TrialRecord) -> Option<&WindowFigures> {
 }
 
 /// Columns of a trial; null without one.
-pub(super) fn columns<R: 'static>(trial: fn(&R) -> Option<&TrialRecord>) -> Vec<CellColumn<R>> {
+pub(super) fn columns<'f, R: 'f>(trial: fn(&R) -> Option<&TrialRecord>) -> Vec<CellColumn<'f, R>> {
     let float = |name: &'static str, unit: &'static str, doc: &'static str, of: fn(&TrialRecord) -> Option<f64>| {
         nullable(name, Kind::F64, unit, doc, move |r: &R| trial(r).and_then(of))
     };

@@ -2,8 +2,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    PointRecord, PointStatus, Quantiles, ResultsError, RunInfo, TrialRecord,
-    cells::{CellColumn, nullable, required, write_csv, write_json},
+    PointRecord, PointStatus, Quantiles, ResultsError, RunInfo, TrialRecord, cell_files,
+    cells::{CellColumn, nullable, required},
     certificates, hardware,
     points::{error_kind, identity},
     schema::Kind,
@@ -33,9 +33,9 @@ pub struct ThroughputSummary {
 
 /// A point over its trials.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
+pub struct Summary<'a> {
     /// The point.
-    pub record: PointRecord,
+    pub record: &'a PointRecord,
     /// None without a timed trial.
     pub throughput: Option<ThroughputSummary>,
     /// Step-loop trials that were run for latencies alone: none where the throughput trials are step-loop trials and
@@ -43,9 +43,9 @@ pub struct Summary {
     pub latency_trials: u64,
 }
 
-impl Summary {
+impl<'a> Summary<'a> {
     /// Sums up a point.
-    pub fn of(record: &PointRecord) -> Self {
+    pub fn of(record: &'a PointRecord) -> Self {
         let latency_trials = match record.point.load.method() {
             Method::Generate => record.counted(Method::Steps).count() as u64,
             Method::Steps => 0,
@@ -58,7 +58,7 @@ impl Summary {
             median,
             interval: median_interval(&rates, stopping::CONFIDENCE).map_err(|error| error.to_string()),
         });
-        Self { record: record.clone(), throughput, latency_trials }
+        Self { record, throughput, latency_trials }
     }
 
     /// The median over the throughput trials of a rate.
@@ -105,15 +105,15 @@ impl Summary {
 }
 
 /// A row of the table.
-pub(super) struct Row {
-    run_id: String,
-    summary: Summary,
+pub(super) struct Row<'a> {
+    run_id: &'a str,
+    summary: Summary<'a>,
     certificate: Certificate,
 }
 
-pub(super) fn columns() -> Vec<CellColumn<Row>> {
-    let mut all = vec![required("run_id", Kind::Text, "", "the run, as in `run.json`", |r: &Row| r.run_id.clone())];
-    all.extend(identity(|r: &Row| &r.summary.record));
+pub(super) fn columns<'a>() -> Vec<CellColumn<'a, Row<'a>>> {
+    let mut all = vec![required("run_id", Kind::Text, "", "the run, as in `run.json`", |r: &Row| r.run_id)];
+    all.extend(identity(|r: &Row| r.summary.record));
     all.extend(outcome());
     all.extend(interval());
     for metric in METRICS {
@@ -155,7 +155,7 @@ pub(super) fn columns() -> Vec<CellColumn<Row>> {
     all
 }
 
-fn outcome() -> Vec<CellColumn<Row>> {
+fn outcome<'a>() -> Vec<CellColumn<'a, Row<'a>>> {
     let failure = |r: &Row| match &r.summary.record.outcome {
         PointStatus::Failed(failure) => Some(failure.clone()),
         PointStatus::Ok => None,
@@ -192,7 +192,7 @@ fn outcome() -> Vec<CellColumn<Row>> {
     ]
 }
 
-fn interval() -> Vec<CellColumn<Row>> {
+fn interval<'a>() -> Vec<CellColumn<'a, Row<'a>>> {
     let end = |name: &'static str, unit: &'static str, doc: &'static str, get: fn(&MedianInterval) -> Option<f64>| {
         nullable(name, Kind::F64, unit, doc, move |r: &Row| r.summary.interval().and_then(get))
     };
@@ -231,18 +231,19 @@ fn interval() -> Vec<CellColumn<Row>> {
 }
 
 /// Writes `summary.csv` and `summary.json`.
-pub(super) fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Vec<PathBuf>, ResultsError> {
+pub(super) fn write<'a>(
+    dir: &Path,
+    info: &'a RunInfo,
+    records: &'a [PointRecord],
+) -> Result<Vec<PathBuf>, ResultsError> {
     let basis = Basis::of(info);
-    let row = |record| Row {
-        run_id: info.run_id.clone(),
+    let row = |record: &'a PointRecord| Row {
+        run_id: &info.run_id,
         summary: Summary::of(record),
         certificate: certify(record, &basis),
     };
-    let rows: Vec<Row> = records.iter().map(row).collect();
-    let columns = columns();
     let paths = ["csv", "json"].map(|extension| dir.join(format!("summary.{extension}")));
-    write_csv(&paths[0], &columns, &rows)?;
-    write_json(&paths[1], &columns, &rows)?;
+    cell_files::write(&paths, &columns(), records.iter().map(row))?;
     Ok(paths.into())
 }
 

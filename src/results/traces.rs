@@ -5,8 +5,8 @@ use std::{
 };
 
 use super::{
-    PointRecord, ResultsError, TraceRecord, TracedTrial,
-    cells::{CellColumn, nullable, required, write_parquet},
+    PointRecord, ResultsError, TraceRecord, TracedTrial, cell_files,
+    cells::{CellColumn, nullable, required},
     schema::Kind,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 const NOT_TRACED: &str = "not traced: tacho run --trace";
 
 /// The columns of a point's trace. They are of trials of their own, the same in every row of the point.
-pub(super) fn columns<R: 'static>(record: fn(&R) -> &PointRecord) -> Vec<CellColumn<R>> {
+pub(super) fn columns<'f, R: 'f>(record: fn(&R) -> &PointRecord) -> Vec<CellColumn<'f, R>> {
     let typical = move |r: &R| record(r).trace.as_ref().and_then(|trace| trace.typical().cloned());
     let count = |name: &'static str, unit: &'static str, doc: &'static str, get: fn(&TracedTrial) -> Option<u64>| {
         nullable(name, Kind::U64, unit, doc, move |r: &R| typical(r).as_ref().and_then(get))
@@ -82,7 +82,7 @@ pub(super) struct KernelRow {
     kernel: KernelFigures,
 }
 
-pub(super) fn kernel_columns() -> Vec<CellColumn<KernelRow>> {
+pub(super) fn kernel_columns() -> Vec<CellColumn<'static, KernelRow>> {
     vec![
         required("point", Kind::U32, "", "the point's number in the plan, from 0", |r: &KernelRow| r.point),
         required("launch", Kind::U32, "", "which launch of the cell for traces, from 0", |r: &KernelRow| r.launch),
@@ -127,7 +127,7 @@ pub(super) fn write_kernels(dir: &Path, records: &[PointRecord]) -> Result<Optio
         return Ok(None);
     }
     let path = dir.join("kernels.parquet");
-    write_parquet(&path, &kernel_columns(), &rows)?;
+    cell_files::write(std::slice::from_ref(&path), &kernel_columns(), &rows)?;
     Ok(Some(path))
 }
 
@@ -145,7 +145,7 @@ pub struct TraceStepRow {
     pub figures: StepFigures,
 }
 
-pub(super) fn step_columns() -> Vec<CellColumn<TraceStepRow>> {
+pub(super) fn step_columns() -> Vec<CellColumn<'static, TraceStepRow>> {
     vec![
         required("point", Kind::U32, "", "the point's number in the plan, from 0", |r: &TraceStepRow| r.point),
         required("launch", Kind::U32, "", "which launch of the cell for traces, from 0", |r: &TraceStepRow| r.launch),
@@ -176,5 +176,5 @@ pub(super) fn write_steps(path: &Path, rows: &[TraceStepRow]) -> Result<(), Resu
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(ResultsError::io(folder, "create"))?;
     }
-    write_parquet(path, &step_columns(), rows)
+    cell_files::write(&[path.to_owned()], &step_columns(), rows)
 }

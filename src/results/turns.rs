@@ -2,8 +2,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    PointRecord, Quantiles, ResultsError,
-    cells::{CellColumn, nullable, required, write_csv},
+    PointRecord, Quantiles, ResultsError, cell_files,
+    cells::{CellColumn, nullable, required},
     schema::Kind,
 };
 use crate::metrics::turns::TurnFigures;
@@ -16,7 +16,7 @@ pub(super) struct Row {
     figures: TurnFigures,
 }
 
-pub(super) fn columns() -> Vec<CellColumn<Row>> {
+pub(super) fn columns() -> Vec<CellColumn<'static, Row>> {
     let mut all = vec![
         required("point", Kind::U32, "", "the point's number in the plan, from 0", |r: &Row| r.point),
         required("engine", Kind::Text, "", "the engine's id", |r: &Row| r.engine.clone()),
@@ -67,6 +67,6 @@ pub(super) fn write(dir: &Path, records: &[PointRecord]) -> Result<Option<PathBu
         return Ok(None);
     }
     let path = dir.join("turns.csv");
-    write_csv(&path, &columns(), &rows)?;
+    cell_files::write(std::slice::from_ref(&path), &columns(), &rows)?;
     Ok(Some(path))
 }

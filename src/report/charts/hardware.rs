@@ -183,7 +183,7 @@ pub(super) fn split(records: &[PointRecord]) -> Option<Chart> {
         });
         Series { label: label.to_owned(), mark: Mark::Stacked, dots: dots.collect() }
     });
-    let points: Vec<&PointRecord> = summaries.iter().map(|summary| &summary.record).collect();
+    let points: Vec<&PointRecord> = summaries.iter().map(|summary| summary.record).collect();
     let name = |record: &&PointRecord| format!("#{} {}", record.point.number, Level::of(record).text());
     Some(Chart {
         id: "host-device".to_owned(),
