@@ -1,11 +1,13 @@
 //! Which engine for which use, why, and how sure that is: from real engines' finished points alone.
 mod ranking;
 
+use std::collections::HashMap;
+
 pub(super) use ranking::{Entry, Estimate, Ranking, Sureness, Use};
 
 use super::{
     certificates,
-    place::{Level, configuration, distinct, is_comparable, work},
+    place::{Level, configuration, distinct, grouped, is_comparable, work},
 };
 use crate::{
     cell::protocol::{Load, Method},
@@ -35,11 +37,13 @@ impl Advice {
 pub(super) fn judged(info: &RunInfo, records: &[PointRecord]) -> Advice {
     let believed = certificates::believed(info, records);
     let mut advice = of(&believed);
+    let mut firsts: HashMap<(String, String), &PointRecord> = HashMap::new();
+    for record in &believed {
+        firsts.entry((configuration(record), work(record))).or_insert(record);
+    }
     for ranking in &mut advice.rankings {
-        let of_engine = |entry: &Entry| {
-            believed.iter().find(|record| configuration(record) == entry.engine && work(record) == ranking.work)
-        };
-        let points: Vec<&PointRecord> = ranking.entries.iter().filter_map(of_engine).collect();
+        let first = |entry: &Entry| firsts.get(&(entry.engine.clone(), ranking.work.clone())).copied();
+        let points: Vec<&PointRecord> = ranking.entries.iter().filter_map(first).collect();
         ranking.refused = fairness::among(info, &points).map(|why| format!("because {why}"));
     }
     let measured = |records: &[PointRecord]| records.iter().filter(|record| is_comparable(record)).count();
@@ -55,12 +59,10 @@ pub(super) fn judged(info: &RunInfo, records: &[PointRecord]) -> Advice {
 /// Compares the records' engines. Stand-ins and failed points are never in it.
 pub(super) fn of(records: &[PointRecord]) -> Advice {
     let points: Vec<&PointRecord> = records.iter().filter(|record| is_comparable(record)).collect();
+    let works = grouped(&points, work);
     let mut advice = Advice::default();
     for purpose in Use::ALL {
-        let rankings = distinct(&points, work).into_iter().filter_map(|of_work| {
-            let points: Vec<&PointRecord> = points.iter().copied().filter(|record| work(record) == of_work).collect();
-            rank(purpose, of_work, &points)
-        });
+        let rankings = works.iter().filter_map(|(of_work, points)| rank(purpose, of_work.clone(), points));
         let before = advice.rankings.len();
         advice.rankings.extend(rankings);
         if advice.rankings.len() == before {
@@ -77,14 +79,12 @@ pub(super) fn of(records: &[PointRecord]) -> Advice {
 }
 
 fn rank(purpose: Use, work: String, points: &[&PointRecord]) -> Option<Ranking> {
-    let engines = distinct(points, configuration);
-    let of = |engine: &String| -> Vec<&PointRecord> {
-        points.iter().copied().filter(|record| configuration(record) == *engine).collect()
-    };
+    let engines = grouped(points, configuration);
     // What an engine did not finish, none is compared at.
-    let common: Vec<Level> = distinct(points, Level::of)
+    let common: Vec<Level> = grouped(points, Level::of)
         .into_iter()
-        .filter(|level| engines.iter().all(|engine| of(engine).iter().any(|record| Level::of(record) == *level)))
+        .filter(|(_, finished)| distinct(finished, configuration).len() == engines.len())
+        .map(|(level, _)| level)
         .collect();
     let (metric, unit, less) = match purpose {
         Use::Throughput | Use::Mixed => ("output token throughput", "output tokens/s", false),
@@ -92,15 +92,14 @@ fn rank(purpose: Use, work: String, points: &[&PointRecord]) -> Option<Ranking> 
         Use::Efficiency if any_energy(points) => ("energy per output token", "J/token", true),
         Use::Efficiency => ("processor time per output token", "CPU s/1000 tokens", true),
     };
-    let entry = |engine: &String| -> Option<Entry> {
-        let points = of(engine);
+    let entry = |(engine, points): &(String, Vec<&PointRecord>)| -> Option<Entry> {
         let (at, estimate) = match purpose {
-            Use::Throughput => best(&points, false, |trial| Some(trial.figures.output_token_throughput)),
-            Use::Efficiency if any_energy(&points) => best(&points, true, TrialRecord::energy_per_token_j),
+            Use::Throughput => best(points, false, |trial| Some(trial.figures.output_token_throughput)),
+            Use::Efficiency if any_energy(points) => best(points, true, TrialRecord::energy_per_token_j),
             Use::Efficiency if unit == "J/token" => None,
-            Use::Efficiency => best(&points, true, cpu_per_token),
-            Use::Latency => latency(&points, &common),
-            Use::Mixed => mixed(&points, &common),
+            Use::Efficiency => best(points, true, cpu_per_token),
+            Use::Latency => latency(points, &common),
+            Use::Mixed => mixed(points, &common),
         }?;
         Some(Entry { engine: engine.clone(), at, estimate })
     };

@@ -6,7 +6,7 @@ use super::{
 use crate::{
     metrics::median,
     report::{
-        place::{Level, configuration, distinct, work},
+        place::{Level, configuration, distinct, grouped, work},
         streams::{ByPoint, Latencies},
         text::shorten,
     },
@@ -180,9 +180,7 @@ fn typical<'a>(all: &[&'a PointRecord]) -> Vec<&'a PointRecord> {
         return all.to_vec();
     }
     let mut chosen = Vec::new();
-    for group in distinct(all, |record| (configuration(record), work(record))) {
-        let mut of_group: Vec<&PointRecord> =
-            all.iter().copied().filter(|record| (configuration(record), work(record)) == group).collect();
+    for (_, mut of_group) in grouped(all, |record| (configuration(record), work(record))) {
         of_group.sort_by(|a, b| Level::of(a).value.total_cmp(&Level::of(b).value));
         let mut places = vec![0, of_group.len() / 2, of_group.len() - 1];
         places.dedup();

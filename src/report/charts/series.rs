@@ -1,4 +1,6 @@
 //! Throughput: over each numeric axis, as scaling, and as differences between engines.
+use std::collections::HashMap;
+
 use super::{
     invalid::Invalid,
     model::{AxisSpec, Chart, Dot, Mark, Series},
@@ -6,7 +8,7 @@ use super::{
 use crate::{
     cell::protocol::Load,
     report::{
-        place::{Level, configuration, distinct, is_comparable, work},
+        place::{Level, configuration, distinct, grouped, is_comparable, work},
         rows::{axis_names, engine_name, unusable},
         text::{number, one_line, shorten},
     },
@@ -42,6 +44,10 @@ fn measured(records: &[PointRecord]) -> Vec<Measured<'_>> {
             y.is_finite().then_some(Measured { record, dot })
         })
         .collect()
+}
+
+fn by_number<'m, 'a>(measured: &'m [Measured<'a>]) -> HashMap<u32, &'m Measured<'a>> {
+    measured.iter().map(|m| (m.record.point.number, m)).collect()
 }
 
 /// Throughput over each numeric axis, the first first; over the points' numbers where there is none.
@@ -93,12 +99,13 @@ fn over(measured: &[Measured<'_>], axis: Option<&str>, id: &str) -> Chart {
 pub(super) fn scaling(records: &[PointRecord], invalid: &Invalid) -> Option<Chart> {
     let measured = measured(records);
     let refs: Vec<&PointRecord> = measured.iter().map(|m| m.record).collect();
+    let dots = by_number(&measured);
+    let several = distinct(&refs, work).len() > 1;
     let mut series: Vec<Series> = Vec::new();
-    for line in distinct(&refs, |record| (configuration(record), work(record), Level::of(record).name)) {
-        let mut points: Vec<(f64, &Dot, bool)> = measured
-            .iter()
-            .filter(|m| (configuration(m.record), work(m.record), Level::of(m.record).name) == line)
-            .map(|m| (Level::of(m.record).value, &m.dot, invalid.has(m.record)))
+    for (line, records) in grouped(&refs, |record| (configuration(record), work(record), Level::of(record).name)) {
+        let mut points: Vec<(f64, &Dot, bool)> = records
+            .into_iter()
+            .filter_map(|r| Some((Level::of(r).value, &dots.get(&r.point.number)?.dot, invalid.has(r))))
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let first = points.iter().find(|(level, dot, invalid)| *level > 0.0 && dot.y > 0.0 && !invalid).copied();
@@ -113,7 +120,7 @@ pub(super) fn scaling(records: &[PointRecord], invalid: &Invalid) -> Option<Char
             interval: None,
             ..(*dot).clone()
         });
-        let name = if distinct(&refs, work).len() > 1 { format!("{} · {}", line.0, line.1) } else { line.0.clone() };
+        let name = if several { format!("{} · {}", line.0, line.1) } else { line.0.clone() };
         series.push(Series { label: shorten(&name, 90), mark: Mark::Joined, dots: dots.collect() });
     }
     let level = refs.first().map(|record| Level::of(record).name)?;
@@ -137,18 +144,22 @@ pub(super) fn scaling(records: &[PointRecord], invalid: &Invalid) -> Option<Char
 pub(super) fn differences(records: &[PointRecord]) -> Option<Chart> {
     let measured: Vec<Measured<'_>> = measured(records).into_iter().filter(|m| is_comparable(m.record)).collect();
     let refs: Vec<&PointRecord> = measured.iter().map(|m| m.record).collect();
-    let engines = distinct(&refs, configuration);
-    let (reference, others) = engines.split_first()?;
+    let engines = grouped(&refs, configuration);
+    let ((reference, of_reference), others) = engines.split_first()?;
     let works = distinct(&refs, work).len();
+    let dots = by_number(&measured);
+    let mut bases: HashMap<(Level, String), &PointRecord> = HashMap::new();
+    for record in of_reference {
+        bases.entry((Level::of(record), work(record))).or_insert(record);
+    }
     let mut series: Vec<Series> = Vec::new();
     let mut coverage: Option<f64> = None;
-    for other in others {
-        for m in measured.iter().filter(|m| configuration(m.record) == *other) {
-            let (level, work_of) = (Level::of(m.record), work(m.record));
-            let same = |r: &&Measured<'_>| {
-                configuration(r.record) == *reference && Level::of(r.record) == level && work(r.record) == work_of
-            };
-            let Some(base) = measured.iter().find(same).filter(|base| base.dot.y > 0.0) else { continue };
+    for (other, records) in others {
+        for record in records {
+            let place = (Level::of(record), work(record));
+            let base = bases.get(&place).and_then(|base| dots.get(&base.point.number)).filter(|base| base.dot.y > 0.0);
+            let Some((m, base)) = dots.get(&record.point.number).zip(base) else { continue };
+            let (level, work_of) = place;
             let interval = m.dot.interval.zip(base.dot.interval).filter(|(_, (low, _))| *low > 0.0);
             let pair = [m.record, base.record].map(|r| Summary::of(r).interval().map_or(0.0, |i| i.coverage));
             if interval.is_some() {
@@ -306,10 +317,9 @@ pub(super) fn subtitle(records: &[&PointRecord]) -> String {
         let first = of(records.first()?)?;
         records.iter().all(|record| of(record).as_ref() == Some(&first)).then_some(first)
     };
-    let engine = |record: &PointRecord| record.engine.clone();
     let parts = [
-        shared(&|r| engine(r).map(|e| e.model.name).filter(|name| !name.is_empty())),
-        shared(&|r| engine(r).and_then(|e| e.model.weights_dtype)),
+        shared(&|r| r.engine.as_ref().map(|e| e.model.name.clone()).filter(|name| !name.is_empty())),
+        shared(&|r| r.engine.as_ref().and_then(|e| e.model.weights_dtype.clone())),
         shared(&|r| {
             Some(match &r.point.load {
                 Load::Offline { .. } => "offline".to_owned(),
@@ -320,7 +330,7 @@ pub(super) fn subtitle(records: &[&PointRecord]) -> String {
         shared(&|r| Some(format!("{} requests", r.point.workload.requests))),
         shared(&|r| Some(format!("{} tokens in", r.point.workload.input_text()))),
         shared(&|r| Some(format!("{} out", r.point.workload.output_text()))),
-        shared(&|r| engine(r).map(|e| e.device)),
+        shared(&|r| r.engine.as_ref().map(|e| e.device.clone())),
     ];
     shorten(&parts.into_iter().flatten().map(|part| one_line(&part)).collect::<Vec<_>>().join(" · "), 130)
 }

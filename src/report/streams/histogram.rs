@@ -4,9 +4,12 @@
 const STEPS: u32 = 64;
 const STEP_BITS: u32 = STEPS.trailing_zeros();
 
-/// How many durations, in nanoseconds, fell into which bin.
+/// How many durations, in nanoseconds, fell into which bin. Only the bins from the smallest duration to the largest are kept:
+/// a run may have ten thousands of these.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::report) struct Histogram {
+    /// Which bin the first of `bins` is.
+    first: usize,
     bins: Vec<u64>,
     n: u64,
 }
@@ -36,22 +39,35 @@ impl Histogram {
             return;
         }
         let bin = bin(ns);
-        if bin >= self.bins.len() {
-            self.bins.resize(bin + 1, 0);
-        }
-        self.bins[bin] += times;
+        self.reach(bin, bin);
+        self.bins[bin - self.first] += times;
         self.n += times;
     }
 
     /// Adds another's counts.
     pub(super) fn add(&mut self, other: &Self) {
-        if other.bins.len() > self.bins.len() {
-            self.bins.resize(other.bins.len(), 0);
+        if other.bins.is_empty() {
+            return;
         }
-        for (mine, other) in self.bins.iter_mut().zip(&other.bins) {
+        self.reach(other.first, other.first + other.bins.len() - 1);
+        for (mine, other) in self.bins[other.first - self.first..].iter_mut().zip(&other.bins) {
             *mine += other;
         }
         self.n += other.n;
+    }
+
+    /// Makes room from one bin to another.
+    fn reach(&mut self, from: usize, to: usize) {
+        if self.bins.is_empty() {
+            self.first = from;
+        }
+        if from < self.first {
+            self.bins.splice(..0, std::iter::repeat_n(0, self.first - from));
+            self.first = from;
+        }
+        if to - self.first >= self.bins.len() {
+            self.bins.resize(to - self.first + 1, 0);
+        }
     }
 
     /// How many durations.
@@ -64,7 +80,7 @@ impl Histogram {
     pub(in crate::report) fn cumulative(&self, most: usize) -> Vec<(f64, f64)> {
         let mut curve: Vec<(f64, f64)> = Vec::new();
         let (mut below, mut shown) = (0, -1.0);
-        for (bin, count) in self.bins.iter().enumerate().filter(|(_, count)| **count > 0) {
+        for (bin, count) in (self.first..).zip(&self.bins).filter(|(_, count)| **count > 0) {
             below += count;
             let share = below as f64 / self.n as f64;
             if share - shown >= 1.0 / most as f64 || below == self.n || curve.is_empty() {
