@@ -1,27 +1,48 @@
 //! Which point of one run stands beside which of another.
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use crate::results::PointRecord;
 
 /// Pairs of indices, and those of either side that have no partner. First by engine with its options, then by engine, then
-/// by the work alone; in each round only where exactly one of either side is left, so that nothing is guessed.
+/// by the work alone; in each round only where exactly one of either side is left, so that nothing is guessed. Each point's
+/// key is made once a round.
 pub(super) fn pairs(a: &[PointRecord], b: &[PointRecord]) -> (Vec<(usize, usize)>, Vec<usize>, Vec<usize>) {
     let (mut left, mut right): (Vec<usize>, Vec<usize>) = ((0..a.len()).collect(), (0..b.len()).collect());
     let mut found = Vec::new();
     for round in [with_options as fn(&PointRecord) -> String, with_engine, work] {
-        let alone = |of: &[PointRecord], indices: &[usize], key: &str| {
-            let mut same = indices.iter().copied().filter(|index| round(&of[*index]) == key);
-            same.next().filter(|_| same.next().is_none())
-        };
-        for index in left.clone() {
-            let key = round(&a[index]);
-            if let (Some(one), Some(other)) = (alone(a, &left, &key), alone(b, &right, &key)) {
-                found.push((one, other));
-                left.retain(|index| *index != one);
-                right.retain(|index| *index != other);
+        let mut keys: HashMap<String, [Only; 2]> = HashMap::new();
+        for (side, of, indices) in [(0, a, &left), (1, b, &right)] {
+            for index in indices {
+                keys.entry(round(&of[*index])).or_default()[side].add(*index);
             }
         }
+        let met = keys.into_values().filter_map(|[one, other]| one.get().zip(other.get()));
+        let (ones, others): (BTreeMap<usize, usize>, HashSet<usize>) = met.map(|pair| (pair, pair.1)).unzip();
+        left.retain(|index| !ones.contains_key(index));
+        right.retain(|index| !others.contains(index));
+        found.extend(ones);
     }
     found.sort_unstable();
     (found, left, right)
+}
+
+/// The indices that share a key: of interest is only whether there is exactly one.
+#[derive(Clone, Copy, Default)]
+enum Only {
+    #[default]
+    None,
+    One(usize),
+    Several,
+}
+
+impl Only {
+    fn add(&mut self, index: usize) {
+        *self = if matches!(self, Self::None) { Self::One(index) } else { Self::Several };
+    }
+
+    fn get(self) -> Option<usize> {
+        if let Self::One(index) = self { Some(index) } else { None }
+    }
 }
 
 /// Load mode, workload and the axes that are no engine's. Not the seed: a different one is told as a different workload.
@@ -61,5 +82,29 @@ mod tests {
         let mut changed = a.clone();
         changed[0].point.engine.options.insert("threads".to_owned(), 2.into());
         assert_eq!(pairs(&a, &changed).0, [(0, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn points_that_cannot_be_told_apart_have_no_partner() {
+        let twice = [point(0, "sim", &[("batch", "1")]), point(1, "sim", &[("batch", "1")])];
+        let once = [point(0, "sim", &[("batch", "1")])];
+        assert_eq!(pairs(&twice, &once), (vec![], vec![0, 1], vec![0]));
+        assert_eq!(pairs(&once, &twice), (vec![], vec![0], vec![0, 1]));
+        assert_eq!(pairs(&twice, &[]), (vec![], vec![0, 1], vec![]));
+        // What an earlier round has matched is no rival in a later one.
+        let mut options = twice.to_vec();
+        options[0].point.engine.options.insert("threads".to_owned(), 2.into());
+        let mut other = options.clone();
+        other[1].point.engine.options.insert("threads".to_owned(), 3.into());
+        assert_eq!(pairs(&options, &other).0, [(0, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn many_points_meet_their_likes_in_any_order() {
+        let run: Vec<PointRecord> = (0..3000).map(|n| point(n, "sim", &[("batch", &n.to_string())])).collect();
+        let turned: Vec<PointRecord> = run.iter().rev().cloned().collect();
+        let (found, left, right) = pairs(&run, &turned);
+        assert!(found.len() == 3000 && left.is_empty() && right.is_empty());
+        assert!(found.iter().all(|(one, other)| one + other == 2999));
     }
 }

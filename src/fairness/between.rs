@@ -1,5 +1,5 @@
 //! Whether a ratio between two measured points may be shown.
-use super::{LockRecord, Ratio, judge, of_run};
+use super::{LockRecord, Ratio, judge, lock::of_label};
 use crate::results::{PointRecord, RunInfo};
 
 /// Judges a point of one run against a point of another, or of the same. Two configurations of one engine may differ in
@@ -8,10 +8,7 @@ pub fn between(a: (&RunInfo, &PointRecord), b: (&RunInfo, &PointRecord), allowed
     if a.1.point.engine.id == b.1.point.engine.id {
         return Ratio::Plain;
     }
-    match (lock_of(a), lock_of(b)) {
-        (Some(one), Some(other)) => judge(&one, &other, allowed),
-        _ => Ratio::Unrecorded,
-    }
+    judged(lock_of(a).as_ref(), lock_of(b).as_ref(), allowed)
 }
 
 /// Why no ratio may be shown between these points of a run; None when all may be held against each other.
@@ -25,8 +22,12 @@ pub fn among(info: &RunInfo, points: &[&PointRecord]) -> Option<String> {
             some.push(point);
         }
     }
-    let pairs = some.iter().enumerate().flat_map(|(index, a)| some[index + 1..].iter().map(move |b| (*a, *b)));
-    pairs.map(|(a, b)| between((info, a), (info, b), &[])).find_map(|ratio| match ratio {
+    // Each once: a pair's two are asked for hundreds of times where there are hundreds of configurations.
+    let locks: Vec<Option<LockRecord>> = some.iter().map(|point| lock_of((info, point))).collect();
+    let some: Vec<_> = some.into_iter().zip(&locks).collect();
+    let pairs = some.iter().enumerate().flat_map(|(index, a)| some[index + 1..].iter().map(move |b| (a, b)));
+    let across = pairs.filter(|((a, _), (b, _))| a.point.engine.id != b.point.engine.id);
+    across.map(|((_, a), (_, b))| judged(a.as_ref(), b.as_ref(), &[])).find_map(|ratio| match ratio {
         Ratio::Plain | Ratio::Labelled(_) => None,
         Ratio::Unrecorded => Some("it is not recorded how one of the engines really ran".to_owned()),
         Ratio::Refused(differences) => {
@@ -37,17 +38,22 @@ pub fn among(info: &RunInfo, points: &[&PointRecord]) -> Option<String> {
     })
 }
 
+fn judged(a: Option<&LockRecord>, b: Option<&LockRecord>, allowed: &[String]) -> Ratio {
+    match (a, b) {
+        (Some(one), Some(other)) => judge(one, other, allowed),
+        _ => Ratio::Unrecorded,
+    }
+}
+
 /// The lock record of a point's engine configuration.
 fn lock_of((info, record): (&RunInfo, &PointRecord)) -> Option<LockRecord> {
     let spec = &record.point.engine;
-    let asked = |label: &str| {
-        info.engines.get(label).is_some_and(|engine| {
-            engine.asked.engine == spec.id
-                && engine.asked.options == spec.options
-                && engine.model_digest == record.model_digest
-        })
-    };
-    of_run(info).into_iter().find(|lock| asked(&lock.label))
+    let asked = info.engines.iter().find(|(_, engine)| {
+        engine.asked.engine == spec.id
+            && engine.asked.options == spec.options
+            && engine.model_digest == record.model_digest
+    });
+    of_label(info, asked?.0)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! What an engine configuration really ran with, in the fields that all engines share: `tacho.lock.json`.
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -8,6 +8,7 @@ use super::{
     difference::{Difference, differences},
     fields::{FIELDS, MODEL_FAMILY, SAMPLING},
     mapping::LockMapping,
+    shown::{Alike, shown},
 };
 use crate::{
     agreement::Agreement,
@@ -112,8 +113,20 @@ fn rule(sampling: &Sampling) -> String {
 pub struct LockFile {
     /// The engine configurations of the run.
     pub engines: Vec<LockRecord>,
-    /// What differs, for each two of them.
+    /// What differs, for each two of them; where they are more than [`MANY`](super::MANY), for each two of the first kinds of
+    /// them, by each kind's first.
     pub pairs: Vec<Pair>,
+    /// Pairs that are not listed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub pairs_left_out: usize,
+    /// The labels of configurations that are the same in every field, the first of them being in `pairs`; only where not all
+    /// pairs are listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same: Vec<Vec<String>>,
+}
+
+fn is_none(pairs: &usize) -> bool {
+    *pairs == 0
 }
 
 /// What differs between two configurations.
@@ -127,20 +140,29 @@ pub struct Pair {
     pub differences: Vec<Difference>,
 }
 
+/// The engines' `[lock]` tables, read once: a report asks for each pair of points.
+static REGISTRY: LazyLock<Option<Registry>> = LazyLock::new(|| Registry::embedded().ok());
+
 /// The lock records of a run's engine configurations, in the order of their labels.
 pub fn of_run(info: &RunInfo) -> Vec<LockRecord> {
-    let Ok(registry) = Registry::embedded() else { return Vec::new() };
+    let Some(registry) = REGISTRY.as_ref() else { return Vec::new() };
+    info.engines.iter().map(|(label, record)| of(info, registry, label, record)).collect()
+}
+
+/// The lock record of the configuration of that name.
+pub(super) fn of_label(info: &RunInfo, label: &str) -> Option<LockRecord> {
+    Some(of(info, REGISTRY.as_ref()?, label, info.engines.get(label)?))
+}
+
+fn of(info: &RunInfo, registry: &Registry, label: &str, record: &EngineRecord) -> LockRecord {
     let sampling = info.plan.pointer("/points/0/workload/sampling");
-    let sampling: Option<Sampling> = sampling.and_then(|found| serde_json::from_value(found.clone()).ok());
-    let record = |(label, record): (&String, &EngineRecord)| {
-        let mapping = registry.get(&record.info.engine).map(|entry| entry.lock.clone()).unwrap_or_default();
-        let mut lock = LockRecord::new(label, record, &mapping, sampling.as_ref());
-        if let (Some(agreement), Some(digest)) = (&info.agreement, &record.model_digest) {
-            agree(&mut lock, agreement, digest);
-        }
-        lock
-    };
-    info.engines.iter().map(record).collect()
+    let sampling: Option<Sampling> = sampling.and_then(|found| Sampling::deserialize(found).ok());
+    let mapping = registry.get(&record.info.engine).map(|entry| entry.lock.clone()).unwrap_or_default();
+    let mut lock = LockRecord::new(label, record, &mapping, sampling.as_ref());
+    if let (Some(agreement), Some(digest)) = (&info.agreement, &record.model_digest) {
+        agree(&mut lock, agreement, digest);
+    }
+    lock
 }
 
 /// Gives a record the family that its engine and weights were found to agree with.
@@ -159,15 +181,25 @@ fn agree(lock: &mut LockRecord, agreement: &Agreement, digest: &str) {
 /// # Errors
 /// [`ResultsError::Io`] when it cannot be written.
 pub fn write(dir: &Path, info: &RunInfo) -> Result<(), ResultsError> {
-    let engines = of_run(info);
+    // Only a map with keys that are not strings could fail here, and there is none.
+    let mut text = serde_json::to_vec_pretty(&lock_file(of_run(info))).unwrap_or_default();
+    text.push(b'\n');
+    replace(&dir.join("tacho.lock.json"), &text)
+}
+
+fn lock_file(engines: Vec<LockRecord>) -> LockFile {
+    let shown = shown(&engines);
     let mut pairs = Vec::new();
-    for (index, a) in engines.iter().enumerate() {
-        for b in &engines[index + 1..] {
+    for (index, a) in shown.kinds.iter().enumerate() {
+        for b in &shown.kinds[index + 1..] {
+            let (a, b) = (a.first, b.first);
             pairs.push(Pair { a: a.label.clone(), b: b.label.clone(), differences: differences(a, b) });
         }
     }
-    // Only a map with keys that are not strings could fail here, and there is none.
-    let mut text = serde_json::to_vec_pretty(&LockFile { engines, pairs }).unwrap_or_default();
-    text.push(b'\n');
-    replace(&dir.join("tacho.lock.json"), &text)
+    let pairs_left_out = shown.pairs_left_out();
+    let labels = |kind: &Alike<'_>| -> Vec<String> {
+        std::iter::once(kind.first.label.as_str()).chain(kind.others.iter().copied()).map(str::to_owned).collect()
+    };
+    let same = shown.kinds.iter().filter(|kind| !kind.others.is_empty()).map(labels).collect();
+    LockFile { engines, pairs, pairs_left_out, same }
 }

@@ -12,6 +12,7 @@ mod fields;
 mod lock;
 mod mapping;
 mod section;
+mod shown;
 
 pub use between::{among, between};
 pub use difference::{Difference, Ratio, blocking_differences, check_allowed, differences, judge};
@@ -20,6 +21,7 @@ pub use fields::{FIELDS, Field};
 pub use lock::{Known, LockFile, LockRecord, of_run, write};
 pub use mapping::{LockMapping, OneOrMore, Reading, Setting};
 pub use section::markdown;
+pub use shown::{Alike, MANY, Shown, shown};
 
 use serde::{Deserialize, Serialize};
 

@@ -5,6 +5,7 @@ use super::{
     difference::{Ratio, judge},
     fields::FIELDS,
     lock::LockRecord,
+    shown::shown,
 };
 
 /// The section, empty when the run has fewer than two engine configurations. `escape` makes a text fit for a table.
@@ -14,14 +15,19 @@ pub fn markdown(records: &[LockRecord], escape: fn(&str) -> String) -> String {
         return text;
     }
     text.push_str("## Fairness\n\nWhat was not the same in the engine configurations of this run, as the running engines told it:\n\n");
-    for (number, record) in (1..).zip(records) {
+    let shown = shown(records);
+    let records: Vec<&LockRecord> = shown.kinds.iter().map(|kind| kind.first).collect();
+    for (number, record) in (1..).zip(&records) {
         let _ = writeln!(text, "{number}. {} {}", escape(&record.label), escape(&record.version));
+    }
+    if let Some(note) = shown.note() {
+        let _ = writeln!(text, "\n{note}.");
     }
     text.push_str("\n| field | values, by the number above | a ratio across it |\n|---|---|---|\n");
     for field in FIELDS {
         // Values in the order of appearance, each with those that have it.
         let mut values: Vec<(String, Vec<usize>)> = Vec::new();
-        for (number, record) in (1..).zip(records) {
+        for (number, record) in (1..).zip(&records) {
             let value = record.get(field.name).text();
             match values.iter_mut().find(|(known, _)| *known == value) {
                 Some((_, numbers)) => numbers.push(number),

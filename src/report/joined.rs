@@ -27,8 +27,10 @@ pub(super) fn fairness(info: &RunInfo, _: &[PointRecord]) -> Option<Section> {
     let headings = ["field", "between", "the one", "the other", "a ratio across it"];
     let headings = headings.map(|text| Heading { text: text.to_owned(), numeric: false }).into();
     let mut rows = Vec::new();
-    for (index, a) in locks.iter().enumerate() {
-        for b in &locks[index + 1..] {
+    let shown = fairness::shown(&locks);
+    for (index, a) in shown.kinds.iter().enumerate() {
+        for b in &shown.kinds[index + 1..] {
+            let (a, b) = (a.first, b.first);
             for found in fairness::differences(a, b) {
                 let between = format!("{} and {}", a.label, b.label);
                 let verdict =
@@ -37,8 +39,11 @@ pub(super) fn fairness(info: &RunInfo, _: &[PointRecord]) -> Option<Section> {
             }
         }
     }
-    let says = "As each running engine told of itself; docs/fairness.md says what each field means.";
-    Some(Section { says: says.to_owned(), rows: Rows { headings, rows } })
+    let mut says = "As each running engine told of itself; docs/fairness.md says what each field means.".to_owned();
+    if let Some(note) = shown.note() {
+        says.push_str(&format!(" {note}."));
+    }
+    Some(Section { says, rows: Rows { headings, rows } })
 }
 
 /// Whether each point's figures may be believed, by its evidence.

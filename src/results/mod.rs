@@ -6,6 +6,7 @@ mod cells;
 mod certificates;
 mod columns;
 mod encode;
+mod engines;
 mod error;
 pub(crate) mod files;
 pub mod frontier;
@@ -13,6 +14,7 @@ mod gather;
 mod hardware;
 mod journal;
 mod merge;
+mod outcomes;
 mod parts;
 mod points;
 mod read;
@@ -30,6 +32,7 @@ mod turns;
 
 pub use baseline::{BaselineError, Baselines};
 pub use error::ResultsError;
+pub use outcomes::Outcome;
 pub use parts::PartRows;
 pub use read::{ReadRun, read_run};
 pub use record::{

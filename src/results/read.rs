@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::{PartRows, PointRecord, PointStatus, ResultsError, RunInfo, journal::Entry, run_dir};
+use super::{PartRows, PointRecord, PointStatus, ResultsError, RunInfo, engines, journal::Entry, run_dir};
 
 /// A run as its directory tells it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,8 @@ impl ReadRun {
         if !dir.is_dir() {
             return Err(ResultsError::NotARun { dir: dir.to_owned(), why: "it is no directory".to_owned() });
         }
-        let info = run_dir::read_info(dir)?;
+        let mut info = run_dir::read_info(dir)?;
+        let mut notes = engines::add_to(&mut info, dir)?;
         let path = dir.join(run_dir::JOURNAL);
         let mut journal = match File::open(&path) {
             Ok(file) => BufReader::new(file),
@@ -52,7 +53,6 @@ impl ReadRun {
         };
         let mut records = BTreeMap::new();
         let mut rows = BTreeMap::new();
-        let mut notes = Vec::new();
         // Line by line: the text of a long journal is larger than what it says.
         let (mut line, mut number) = (Vec::new(), 0);
         loop {

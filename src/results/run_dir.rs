@@ -11,9 +11,11 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{
     EngineRecord, FORMAT, PartRows, PointRecord, ReadRun, ResultsError, RunInfo, SCHEMA, TraceStepRow, TrialTables,
+    engines,
     files::{replace, sync_dir},
     journal::{Entry, Journal},
     merge,
+    outcomes::{Outcome, Outcomes},
     parts::{PointParts, remove},
     points, run_info,
     run_info::{Host, Provenance, RunHardware},
@@ -37,6 +39,7 @@ pub struct RunDir {
     /// What each journalled point's parts hold.
     rows: BTreeMap<u32, PartRows>,
     open: Option<PointParts>,
+    outcomes: Outcomes,
     _lock: File,
 }
 
@@ -86,7 +89,8 @@ impl RunDir {
         replace(&dir.join(RUN), &json(info))?;
         let journal = Journal::create(&dir.join(JOURNAL))?;
         sync_dir(dir)?;
-        Ok(Self { dir: dir.to_owned(), info: info.clone(), journal, rows: BTreeMap::new(), open: None, _lock: lock })
+        let (rows, outcomes) = (BTreeMap::new(), Outcomes::default());
+        Ok(Self { dir: dir.to_owned(), info: info.clone(), journal, rows, open: None, outcomes, _lock: lock })
     }
 
     /// Opens the directory of an interrupted run and reads what it has.
@@ -106,6 +110,7 @@ impl RunDir {
         }
         run.info.resumed_at.push(run_info::rfc3339(SystemTime::now()));
         replace(&dir.join(RUN), &json(&run.info))?;
+        engines::forget(dir)?;
         Ok((run, resumed))
     }
 
@@ -115,13 +120,13 @@ impl RunDir {
     /// # Errors
     /// As [`RunDir::resume`].
     pub fn reopen(dir: &Path) -> Result<(Self, Resumed), ResultsError> {
-        let info = read_info(dir)?;
+        let mut info = read_info(dir)?;
         let lock = lock(dir)?;
+        let mut notes = engines::add_to(&mut info, dir)?;
         for path in [dir.join(PARTS), dir.join(LOGS)] {
             fs::create_dir_all(&path).map_err(ResultsError::io(&path, "create"))?;
         }
         let (journal, contents) = Journal::open(&dir.join(JOURNAL))?;
-        let mut notes = Vec::new();
         if let Some(torn) = contents.torn {
             notes.push(format!(
                 "the journal's last line was torn ({} characters) and has been cut off: its point runs again",
@@ -142,7 +147,8 @@ impl RunDir {
         remove_unfinished(&dir.join(PARTS))?;
         let rows = latest.iter().map(|(point, entry)| (*point, entry.rows)).collect();
         let records = latest.into_values().map(|entry| entry.record).collect();
-        let run = Self { dir: dir.to_owned(), info, journal, rows, open: None, _lock: lock };
+        let outcomes = Outcomes::default();
+        let run = Self { dir: dir.to_owned(), info, journal, rows, open: None, outcomes, _lock: lock };
         Ok((run, Resumed { records, notes }))
     }
 
@@ -161,14 +167,14 @@ impl RunDir {
         &self.info
     }
 
-    /// Notes in `run.json` an engine configuration that was loaded.
+    /// Notes an engine configuration that was loaded, for `run.json`: it is on the disk when this returns.
     ///
     /// # Errors
     /// [`ResultsError::Io`] when it cannot be written.
     pub fn engine_loaded(&mut self, label: &str, engine: EngineRecord) -> Result<(), ResultsError> {
+        let noted = engines::note(&self.dir, label, &engine);
         self.info.engines.insert(label.to_owned(), engine);
-        replace(&self.dir.join(RUN), &json(&self.info))?;
-        fairness::write(&self.dir, &self.info)
+        noted
     }
 
     /// Notes in `run.json` and writes `agreement.json`: whether the engines say the same.
@@ -220,7 +226,9 @@ impl RunDir {
             }
         };
         let rows = open.close(&parts)?;
-        self.journal.append(&Entry { record, rows })?;
+        let entry = Entry { record, rows };
+        self.journal.append(&entry)?;
+        self.outcomes.add(&entry.record);
         self.rows.insert(point, rows);
         Ok(())
     }
@@ -238,6 +246,16 @@ impl RunDir {
         Ok(latest.into_values().collect())
     }
 
+    /// How the journal's points ended, by their numbers; of a point with two records, by the later one. The journal is read
+    /// the first time.
+    ///
+    /// # Errors
+    /// As [`RunDir::resume`].
+    pub fn outcomes(&mut self) -> Result<&BTreeMap<u32, Outcome>, ResultsError> {
+        let journal = self.dir.join(JOURNAL);
+        self.outcomes.all(|| Ok(Journal::read(&journal)?.entries.into_iter().map(|entry| entry.record).collect()))
+    }
+
     /// Where traces lie.
     pub fn traces(&self) -> PathBuf {
         self.dir.join(TRACES)
@@ -249,7 +267,10 @@ impl RunDir {
     /// [`ResultsError::Io`] when it cannot be written: the journal then keeps the old one.
     pub fn amend(&mut self, record: PointRecord) -> Result<(), ResultsError> {
         let rows = self.rows.get(&record.point.number).copied().unwrap_or_default();
-        self.journal.append(&Entry { record, rows })
+        let entry = Entry { record, rows };
+        self.journal.append(&entry)?;
+        self.outcomes.add(&entry.record);
+        Ok(())
     }
 
     /// Writes the steps of a point's traced trials.
@@ -289,12 +310,17 @@ impl RunDir {
         replace(&self.dir.join(name), &json(content))
     }
 
-    /// Makes the tables, charts and report of what there is: of the whole run, or of a run that was stopped.
+    /// Completes `run.json`, and makes the tables, charts and report of what there is: of the whole run, or of a run that was
+    /// stopped.
     ///
     /// # Errors
     /// [`ResultsError::Io`] when a file cannot be written, [`ResultsError::PartLost`] when a point's records are gone;
     /// the journal and the parts stay as they are.
     pub fn finish(&self, records: &[PointRecord]) -> Result<Outputs, ResultsError> {
+        if engines::any(&self.dir) {
+            replace(&self.dir.join(RUN), &json(&self.info))?;
+            engines::forget(&self.dir)?;
+        }
         let tables = merge::merge_all(&self.dir, &self.dir.join(PARTS), &self.rows)?;
         write_small(&self.dir, &self.info, records, tables)
     }
@@ -307,6 +333,7 @@ fn write_small(
     records: &[PointRecord],
     mut tables: Vec<PathBuf>,
 ) -> Result<Outputs, ResultsError> {
+    fairness::write(dir, info)?;
     tables.extend(points::write(dir, info, records)?);
     tables.extend(traces::write_kernels(dir, records)?);
     tables.extend(summary::write(dir, info, records)?);
@@ -399,3 +426,7 @@ fn remove_unfinished(parts: &Path) -> Result<(), ResultsError> {
 #[cfg(test)]
 #[path = "run_dir_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "scale_tests.rs"]
+mod scale_tests;

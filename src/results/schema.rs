@@ -207,6 +207,7 @@ After a change there, `TACHO_WRITE_DOCS=1 cargo test --release --lib schema` wri
 | file | what it is |
 |---|---|
 | `run.json` | the machine, the program, the command, the environment, the plan, the engines as they ran |
+| `engines.jsonl` | while a run goes on, or where it was cut off: the engines loaded since `run.json` was written, which then takes them over |
 | `tacho.lock.json` | what each engine really ran with, in the fields that all share, and what differs (docs/fairness.md) |
 | `agreement.json` | where asked for: whether the engines are the same model (docs/agreement.md) |
 | `journal.jsonl` | a line a finished point, on the disk before the next point begins; `--resume` reads it |

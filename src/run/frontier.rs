@@ -1,13 +1,13 @@
 //! Looks for where memory ends, when the plan asks (`bisect_oom`): between the largest point that ran and the smallest that
 //! ran out of memory, until they are neighbours. Each point that this adds has a cell to itself, loaded for its own size.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::execute::{CellState, Loaded, Run, engine_label};
 use crate::{
     engine::LoadConfig,
     measure::monotonic_ns,
     plan::{CellPlan, Point},
-    results::{Failure, PointRecord, PointStatus, ResultsError, frontier::out_of_memory},
+    results::{Failure, Outcome, PointRecord, PointStatus, ResultsError},
 };
 
 impl Run<'_> {
@@ -17,25 +17,33 @@ impl Run<'_> {
         let planned: Vec<Point> =
             configuration.points.iter().map(|number| self.plan.points[*number as usize].clone()).collect();
         let series: BTreeSet<String> = planned.iter().map(|point| point.series(&axis)).collect();
+        // Those of the configuration alone: whatever is added below is of these series.
+        let outcomes = self.dir.outcomes()?.iter();
+        let mut own: BTreeMap<u32, Outcome> = outcomes
+            .filter(|(_, outcome)| series.contains(&outcome.point.series(&axis)))
+            .map(|(number, outcome)| (*number, outcome.clone()))
+            .collect();
+        // Points that an interrupted run has added stay in the tables.
+        for added in own.keys().filter(|number| **number as usize >= self.plan.points.len()) {
+            if let Some(record) = self.finished.remove(added) {
+                self.note(record);
+            }
+        }
         let mut tried = BTreeSet::new();
         loop {
-            let records = self.dir.journalled(|_| true)?;
-            // Points that an interrupted run has added stay in the tables.
-            let own = records.iter().filter(|record| series.contains(&record.point.series(&axis)));
-            for added in own.clone().filter(|record| record.point.number as usize >= self.plan.points.len()) {
-                self.finished.remove(&added.point.number);
-                self.note(added.clone());
-            }
-            let own: Vec<&PointRecord> = own.collect();
             let next = series.iter().find_map(|series| next(&axis, series, &planned, &own, &tried));
             let Some((value, mut point)) = next.filter(|_| !self.interrupted()) else { return Ok(()) };
-            let last = records.iter().map(|record| record.point.number + 1).max().unwrap_or(0);
-            let known = own.iter().find(|record| {
-                record.point.series(&axis) == point.series(&axis) && record.point.on(&axis) == Some(value)
+            let last = self.dir.outcomes()?.last_key_value().map_or(0, |(number, _)| number + 1);
+            let known = own.values().find(|outcome| {
+                outcome.point.series(&axis) == point.series(&axis) && outcome.point.on(&axis) == Some(value)
             });
-            point.number = known.map_or(last.max(self.plan.points.len() as u32), |record| record.point.number);
+            point.number = known.map_or(last.max(self.plan.points.len() as u32), |outcome| outcome.point.number);
+            let number = point.number;
             tried.insert((point.series(&axis), value));
             self.by_itself(configuration, point)?;
+            if let Some(outcome) = self.dir.outcomes()?.get(&number) {
+                own.insert(number, outcome.clone());
+            }
         }
     }
 
@@ -81,28 +89,28 @@ fn next(
     axis: &str,
     series: &str,
     planned: &[Point],
-    records: &[&PointRecord],
+    outcomes: &BTreeMap<u32, Outcome>,
     tried: &BTreeSet<(String, u32)>,
 ) -> Option<(u32, Point)> {
     let planned: Vec<&Point> = planned.iter().filter(|point| point.series(axis) == series).collect();
-    let found: Vec<(u32, &PointRecord)> = records
-        .iter()
-        .filter(|record| record.point.series(axis) == series)
-        .filter_map(|record| Some((record.point.on(axis)?, *record)))
+    let found: Vec<(u32, &Outcome)> = outcomes
+        .values()
+        .filter(|outcome| outcome.point.series(axis) == series)
+        .filter_map(|outcome| Some((outcome.point.on(axis)?, outcome)))
         .collect();
     let new = |value: u32| !tried.contains(&(series.to_owned(), value));
     // A load that runs out of memory was for the configuration's largest point, and says nothing of the others.
-    let at_load = |(value, record): &&(u32, &PointRecord)| {
-        out_of_memory(record)
-            && record.engine.is_none()
+    let at_load = |(value, outcome): &&(u32, &Outcome)| {
+        outcome.out_of_memory
+            && !outcome.loaded
             && new(*value)
-            && planned.iter().any(|point| point.number == record.point.number)
+            && planned.iter().any(|point| point.number == outcome.point.number)
     };
-    if let Some((value, record)) = found.iter().filter(at_load).min_by_key(|(value, _)| *value) {
-        return Some((*value, record.point.clone()));
+    if let Some((value, outcome)) = found.iter().filter(at_load).min_by_key(|(value, _)| *value) {
+        return Some((*value, outcome.point.clone()));
     }
-    let failed = found.iter().filter(|(_, record)| out_of_memory(record)).map(|(value, _)| *value).min()?;
-    let ran = found.iter().filter(|(value, record)| *value < failed && matches!(record.outcome, PointStatus::Ok));
+    let failed = found.iter().filter(|(_, outcome)| outcome.out_of_memory).map(|(value, _)| *value).min()?;
+    let ran = found.iter().filter(|(value, outcome)| *value < failed && outcome.ran);
     let ran = ran.map(|(value, _)| *value).max().unwrap_or(0);
     let middle = ran + (failed - ran) / 2;
     // One that was tried and is neither, has failed in a way that says nothing of memory.

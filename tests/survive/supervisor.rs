@@ -56,7 +56,7 @@ fn a_second_signal_stops_at_once_in_the_middle_of_a_call() {
         ["--engine", "sim", "--engine-option", "sim.step_base_us=6000000", "--batch", "1", "--output", "10", "--quiet"];
     let mut child = spawn(&with(&args, &["--out", scratch.path()]));
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !fs::read_to_string(scratch.dir.join("run.json")).is_ok_and(|info| info.contains("load_ns")) {
+    while !fs::read_to_string(scratch.dir.join("engines.jsonl")).is_ok_and(|engines| engines.contains("load_ns")) {
         assert!(Instant::now() < deadline, "the engine was not loaded");
         std::thread::sleep(Duration::from_millis(5));
     }
