@@ -84,7 +84,7 @@ const HOST: &[Shown] = &[
         most.map_or_else(|| MISSING.to_owned(), |most| most.to_string())
     }),
     ("other load", |s| number_or_missing(s.hardware(|t| host(t)?.other_load))),
-    ("marked trials", |s| marked(&s.record).0.to_string()),
+    ("marked trials", |s| marked(s.record).0.to_string()),
 ];
 
 const LIMITS: &[Shown] = &[

@@ -26,9 +26,10 @@ pub fn write(dir: &Path, info: &RunInfo, records: &[PointRecord]) -> Result<Writ
     let drawn = charts::of(dir, info, records);
     let advice = advice::judged(info, records);
     let page = dir.join("report.html");
-    let text =
-        html::page(info, records, &advice, &drawn).map_err(|why| ResultsError::Chart { path: page.clone(), why })?;
-    replace(&page, text.as_bytes())?;
+    // Not kept: the page of ten thousand points is tens of megabytes.
+    html::page(info, records, &advice, &drawn)
+        .map_err(|why| ResultsError::Chart { path: page.clone(), why })
+        .and_then(|text| replace(&page, text.as_bytes()))?;
     let report = dir.join("report.md");
     replace(&report, markdown(info, records).as_bytes())?;
     let tables = sums::write(dir, info, records, &advice)?;

@@ -65,7 +65,9 @@ impl ReadRun {
                 continue;
             }
             match serde_json::from_slice::<Entry>(&line) {
-                Ok(entry) => {
+                Ok(mut entry) => {
+                    // The reader makes room for more: over ten thousand points that is more than the strings of all.
+                    entry.record.trials.shrink_to_fit();
                     rows.insert(entry.record.point.number, entry.rows);
                     records.insert(entry.record.point.number, entry.record);
                 }

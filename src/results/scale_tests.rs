@@ -59,7 +59,7 @@ fn small_parts_share_row_groups_and_large_ones_are_copied() {
     }
     run.finish(&[]).unwrap();
     let (found, groups) = rows(&dir.join("tokens.parquet"));
-    let gap = |time: u64| (time % 3 != 0).then_some(time);
+    let gap = |time: u64| (!time.is_multiple_of(3)).then_some(time);
     let expected = (0..).zip(&sizes).flat_map(|(point, size)| (0..*size).map(move |time| (point, time, gap(time))));
     assert!(expected.eq(found.iter().copied()), "{} rows in {groups:?}", found.len());
     // Group by group: the small ones before the large one, that, full of whole parts, the rest.

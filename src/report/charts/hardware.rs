@@ -179,7 +179,7 @@ pub(super) fn split(records: &[PointRecord]) -> Option<Chart> {
     let series = layers.map(|(label, of)| {
         let dots = summaries.iter().enumerate().filter_map(|(index, summary)| {
             let share = summary.hardware(of)? * 100.0;
-            Some(Dot::of(&summary.record, index as f64, share))
+            Some(Dot::of(summary.record, index as f64, share))
         });
         Series { label: label.to_owned(), mark: Mark::Stacked, dots: dots.collect() }
     });

@@ -28,13 +28,13 @@ pub(super) fn page(
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     // Names, prompts and the last lines of a log come from outside: all text is escaped, whatever its name.
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    let values = context::Page::of(info, records, advice, charts);
+    let page = Value::from(Serde(&context::Page::of(info, records, advice, charts)));
     let data = script_json(&charts.charts).map_err(|error| format!("the charts' data: {error}"))?;
     let rendered = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().and_then(|syntax| {
         environment.set_syntax(syntax);
         environment.add_template("page", PAGE)?;
         environment.get_template("page")?.render(context! {
-            page => Serde(&values),
+            page => page,
             data => Value::from_safe_string(data),
             style => Value::from_safe_string(STYLE.to_owned()),
             script => Value::from_safe_string(SCRIPT.to_owned()),
