@@ -1,7 +1,7 @@
 //! The journal: a line a finished point, on the disk before the next point begins.
 use std::{
     fs::File,
-    io::{Read, Seek, SeekFrom, Write},
+    io::{BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -42,10 +42,10 @@ impl Journal {
         Ok(Self { path: path.to_owned(), file, length: 0 })
     }
 
-    /// Reads a journal and changes nothing.
-    pub(super) fn read(path: &Path) -> Result<Contents, ResultsError> {
-        let bytes = std::fs::read(path).map_err(ResultsError::io(path, "read"))?;
-        parse(path, &bytes).map(|(contents, _)| contents)
+    /// Reads a journal entry by entry and changes nothing.
+    pub(super) fn read(path: &Path, keep: impl FnMut(Entry)) -> Result<(), ResultsError> {
+        let file = File::open(path).map_err(ResultsError::io(path, "read"))?;
+        each(path, BufReader::new(file), keep).map(drop)
     }
 
     /// Opens a journal and reads it. A last line without an end was being written when the run stopped: it is cut off.
@@ -53,9 +53,9 @@ impl Journal {
     pub(super) fn open(path: &Path) -> Result<(Self, Contents), ResultsError> {
         let mut file =
             File::options().create(true).read(true).append(true).open(path).map_err(ResultsError::io(path, "open"))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(ResultsError::io(path, "read"))?;
-        let (contents, length) = parse(path, &bytes)?;
+        let mut entries = Vec::new();
+        let (torn, length) = each(path, BufReader::new(&file), |entry| entries.push(entry))?;
+        let contents = Contents { entries, torn };
         if contents.torn.is_some() {
             file.set_len(length).and_then(|()| file.sync_all()).map_err(ResultsError::io(path, "mend"))?;
         }
@@ -89,25 +89,34 @@ impl Journal {
     }
 }
 
-/// The entries of a journal, and how many bytes whole lines take.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, u64), ResultsError> {
-    let mut entries = Vec::new();
-    let (mut good, mut torn) = (0, None);
-    for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let whole = line.last() == Some(&b'\n');
-        match serde_json::from_slice::<Entry>(line) {
-            Ok(entry) if whole => {
-                entries.push(entry);
-                good += line.len();
-            }
-            // Only the last line can lack its end.
-            Ok(_) => torn = Some(String::from_utf8_lossy(line).into_owned()),
-            Err(_) if !whole => torn = Some(String::from_utf8_lossy(line).into_owned()),
-            Err(error) => {
-                let why = error.to_string();
-                return Err(ResultsError::Journal { path: path.to_owned(), line: index + 1, why });
-            }
+/// Hands over the entries of a journal, one at a time: its text is larger than what it says. Returns the last line, if it was
+/// torn, and how many bytes whole lines take.
+fn each(
+    path: &Path,
+    mut journal: impl BufRead,
+    mut keep: impl FnMut(Entry),
+) -> Result<(Option<String>, u64), ResultsError> {
+    let (mut line, mut good) = (Vec::new(), 0);
+    for number in 1.. {
+        line.clear();
+        let length = journal.read_until(b'\n', &mut line).map_err(ResultsError::io(path, "read"))?;
+        if length == 0 {
+            break;
         }
+        // Only the last line can lack its end.
+        if line.last() != Some(&b'\n') {
+            return Ok((Some(String::from_utf8_lossy(&line).into_owned()), good));
+        }
+        let entry = serde_json::from_slice::<Entry>(&line);
+        let mut entry = entry.map_err(|error| ResultsError::Journal {
+            path: path.to_owned(),
+            line: number,
+            why: error.to_string(),
+        })?;
+        // The reader makes room for more trials than there are: over ten thousand points that is more than their texts.
+        entry.record.trials.shrink_to_fit();
+        keep(entry);
+        good += length as u64;
     }
-    Ok((Contents { entries, torn }, good as u64))
+    Ok((None, good))
 }

@@ -41,17 +41,17 @@ impl Outcomes {
         }
     }
 
-    /// All of them; `read` gives the journal's records, and is asked the first time only.
+    /// All of them; `read` puts in what the journal says, and is asked the first time only.
     pub(super) fn all<E>(
         &mut self,
-        read: impl FnOnce() -> Result<Vec<PointRecord>, E>,
+        read: impl FnOnce(&mut BTreeMap<u32, Outcome>) -> Result<(), E>,
     ) -> Result<&BTreeMap<u32, Outcome>, E> {
         match &mut self.0 {
             Some(known) => Ok(known),
             unknown => {
-                let records = read()?;
-                let outcomes = records.iter().map(|record| (record.point.number, Outcome::of(record)));
-                Ok(unknown.insert(outcomes.collect()))
+                let mut outcomes = BTreeMap::new();
+                read(&mut outcomes)?;
+                Ok(unknown.insert(outcomes))
             }
         }
     }
@@ -68,10 +68,13 @@ mod tests {
         let (first, second) = (point(0, "sim", &[("batch", "1")]), point(1, "sim", &[("batch", "2")]));
         // Before anybody asks, the journal has it.
         outcomes.add(&first);
-        let read = || Ok::<_, ()>(vec![first.clone()]);
+        let read = |known: &mut BTreeMap<u32, Outcome>| {
+            known.insert(0, Outcome::of(&first));
+            Ok::<(), ()>(())
+        };
         assert_eq!(outcomes.all(read).unwrap().keys().copied().collect::<Vec<_>>(), [0]);
         outcomes.add(&second);
-        let again = || -> Result<Vec<PointRecord>, ()> { panic!("the journal was read twice") };
+        let again = |_: &mut BTreeMap<u32, Outcome>| -> Result<(), ()> { panic!("the journal was read twice") };
         assert_eq!(outcomes.all(again).unwrap().get(&1), Some(&Outcome::of(&second)));
         let mut failed = second.clone();
         failed.engine = None;

@@ -66,7 +66,7 @@ impl ReadRun {
             }
             match serde_json::from_slice::<Entry>(&line) {
                 Ok(mut entry) => {
-                    // The reader makes room for more: over ten thousand points that is more than the strings of all.
+                    // As in the journal's own reader.
                     entry.record.trials.shrink_to_fit();
                     rows.insert(entry.record.point.number, entry.rows);
                     records.insert(entry.record.point.number, entry.record);

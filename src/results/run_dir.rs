@@ -238,11 +238,12 @@ impl RunDir {
     /// # Errors
     /// As [`RunDir::resume`].
     pub fn journalled(&self, wanted: impl Fn(u32) -> bool) -> Result<Vec<PointRecord>, ResultsError> {
-        let contents = Journal::read(&self.dir.join(JOURNAL))?;
         let mut latest = BTreeMap::new();
-        for entry in contents.entries.into_iter().filter(|entry| wanted(entry.record.point.number)) {
-            latest.insert(entry.record.point.number, entry.record);
-        }
+        Journal::read(&self.dir.join(JOURNAL), |entry| {
+            if wanted(entry.record.point.number) {
+                latest.insert(entry.record.point.number, entry.record);
+            }
+        })?;
         Ok(latest.into_values().collect())
     }
 
@@ -253,7 +254,9 @@ impl RunDir {
     /// As [`RunDir::resume`].
     pub fn outcomes(&mut self) -> Result<&BTreeMap<u32, Outcome>, ResultsError> {
         let journal = self.dir.join(JOURNAL);
-        self.outcomes.all(|| Ok(Journal::read(&journal)?.entries.into_iter().map(|entry| entry.record).collect()))
+        self.outcomes.all(|known| {
+            Journal::read(&journal, |entry| drop(known.insert(entry.record.point.number, Outcome::of(&entry.record))))
+        })
     }
 
     /// Where traces lie.
