@@ -5,6 +5,7 @@
 
 mod checks;
 pub mod contain;
+mod death;
 pub mod drive;
 pub mod evidence;
 mod host_time;

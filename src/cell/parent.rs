@@ -2,8 +2,8 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{BufReader, Read, Seek, SeekFrom, Write},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    io::{BufReader, Write},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
@@ -12,12 +12,17 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::contain::{self, MARK_VARIABLE};
+pub use super::death::Death;
+pub(crate) use super::death::last_lines;
 use super::protocol::{
     Command, Frame, Method, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary,
     read_frame, write_message,
 };
 use super::text::{TextDone, TextSpec};
+use super::{
+    contain::{self, MARK_VARIABLE},
+    death,
+};
 use crate::{
     BUILD_HASH,
     engine::{EngineError, EngineInfo, Forced, LoadConfig, Scored, conformance::Check},
@@ -27,12 +32,6 @@ use crate::{
 
 /// The first argument by which `tacho` knows that it is to be the cell of the simulated engine.
 pub const SIM_CELL_ARG: &str = "__cell-sim";
-/// How many of the log's last lines go with a failure.
-const LAST_LINES: usize = 60;
-/// How many lines of stacks go with a death: some hundred threads'.
-const STACK_LINES: usize = 2_000;
-/// Bytes of the log's end that are searched for them.
-const TAIL_BYTES: u64 = 256 << 10;
 const HELLO_WITHIN: Duration = Duration::from_secs(30);
 /// How soon a death is noticed that does not close the pipe.
 const WATCH: Duration = Duration::from_millis(200);
@@ -54,21 +53,6 @@ pub struct CellProgram {
     pub env: Vec<(OsString, OsString)>,
     /// The command that builds the program, named when it is absent or stale.
     pub build_with: String,
-}
-
-/// How a cell's process ended, as far as can be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Death {
-    /// What happened: the signal, the exit status, or that it was killed past its deadline.
-    pub reason: String,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-    /// Its exit status.
-    pub exit_code: Option<i32>,
-    /// The last lines that it wrote.
-    pub last_lines: Vec<String>,
-    /// The stacks that it wrote when it crashed, or when it was asked because it hung; empty where it wrote none.
-    pub stacks: Vec<String>,
 }
 
 /// What a cell can answer instead of what was asked.
@@ -216,7 +200,7 @@ impl Cell {
 
     /// The last lines that it wrote to its log.
     pub fn last_lines(&self) -> Vec<String> {
-        last(log_tail(&self.log, self.log_start))
+        last_lines(&self.log, self.log_start)
     }
 
     /// The cell's process.
@@ -501,21 +485,14 @@ impl Cell {
         let status = self.wait(Duration::from_secs(5));
         self.end();
         let mut reason = reason.unwrap_or_else(|| match status {
-            Some(status) => describe(status),
+            Some(status) => death::describe(status),
             None => "it closed its pipe but its process did not end; it was killed".to_owned(),
         });
         if !self.remains.is_empty() {
             reason.push_str(&format!("; its processes {:?} cannot be killed", self.remains));
         }
         tracing::debug!(pid = self.child.id(), %reason, "a cell died");
-        let lines = log_tail(&self.log, self.log_start);
-        CellError::Died(Box::new(Death {
-            reason,
-            signal: status.and_then(|status| status.signal()),
-            exit_code: status.and_then(|status| status.code()),
-            stacks: stacks(&lines),
-            last_lines: last(lines),
-        }))
+        CellError::Died(Box::new(Death::new(reason, status, &self.log, self.log_start)))
     }
 
     fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
@@ -536,65 +513,4 @@ impl Drop for Cell {
             self.end();
         }
     }
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
-        (Some(9), _) => "killed by signal 9 (SIGKILL), as the kernel does when memory runs out".to_owned(),
-        (Some(signal), _) => format!("ended by signal {signal} ({})", signal_name(signal)),
-        (None, Some(code)) => format!("exited with status {code} in the middle of its work"),
-        (None, None) => "ended in an unknown way".to_owned(),
-    }
-}
-
-fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        2 => "SIGINT",
-        4 => "SIGILL: an instruction that this processor does not have",
-        6 => "SIGABRT: it gave up by itself",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        11 => "SIGSEGV: a memory fault in native code",
-        15 => "SIGTERM",
-        _ => "unnamed",
-    }
-}
-
-/// The last lines of a log, from byte `start` on; for other processes than cells too.
-pub(crate) fn last_lines(log: &Path, start: u64) -> Vec<String> {
-    last(log_tail(log, start))
-}
-
-/// The end of the log from byte `start` on, line by line, made readable and without secrets.
-fn log_tail(log: &Path, start: u64) -> Vec<String> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(log)?;
-        let length = fs::metadata(log)?.len();
-        file.seek(SeekFrom::Start(start.max(length.saturating_sub(TAIL_BYTES))))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    let text = secrets::redact(&text);
-    let clean = |line: &str| -> String {
-        line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).take(400).collect()
-    };
-    text.lines().map(clean).collect()
-}
-
-fn last(mut lines: Vec<String>) -> Vec<String> {
-    lines.drain(..lines.len().saturating_sub(LAST_LINES));
-    lines
-}
-
-/// What the cell's crash handler and Python's fault handler wrote: from the first line that either begins with.
-fn stacks(lines: &[String]) -> Vec<String> {
-    let begins = |line: &String| {
-        ["cell: fatal signal", "cell: stacks", "Fatal Python error:", "Thread 0x", "Current thread 0x"]
-            .iter()
-            .any(|start| line.starts_with(start))
-    };
-    let start = lines.iter().position(begins).unwrap_or(lines.len());
-    lines[start..].iter().take(STACK_LINES).cloned().collect()
 }

@@ -1,6 +1,7 @@
 //! The requests of a trial: exact lengths by token ids, deterministic from a seed, the same for every engine.
 
 pub mod arrivals;
+mod chosen;
 #[cfg(feature = "harness")]
 pub mod dataset;
 mod length;

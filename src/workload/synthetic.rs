@@ -6,10 +6,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    LengthDist, Turns,
-    saved::{Chosen, SavedRef},
-};
+use super::{LengthDist, Turns, chosen::Chosen, saved::SavedRef};
 use crate::engine::{IdRange, Request, RequestBatch, RequestId, Sampling, TokenId};
 
 /// All that determines a trial's requests.

@@ -7,6 +7,7 @@ use super::{model_name, object, trial_origin};
 use crate::{
     cell::protocol::{Load, Method},
     results::{PointRecord, Quantiles, RunInfo, TrialRecord},
+    workload::arrivals::Process,
 };
 
 /// A row for each step-loop trial of the point.
@@ -32,7 +33,7 @@ fn row(info: &RunInfo, record: &PointRecord, run: usize, trial: &TrialRecord) ->
         ("tokenizer_id", Value::Null),
         ("num_prompts", json!(asked)),
         ("request_rate", rate),
-        ("burstiness", Value::Null),
+        ("burstiness", json!(burstiness(&record.point.load))),
         ("max_concurrency", json!(at_once)),
         ("duration", json!(summary.seconds())),
         ("completed", json!(summary.requests)),
@@ -40,7 +41,7 @@ fn row(info: &RunInfo, record: &PointRecord, run: usize, trial: &TrialRecord) ->
         ("total_input_tokens", json!(summary.input_tokens)),
         ("total_output_tokens", json!(summary.output_tokens)),
         ("request_throughput", json!(figures.request_throughput)),
-        ("request_goodput", Value::Null),
+        ("request_goodput", json!(figures.service.as_ref().map(|service| service.goodput))),
         ("output_throughput", json!(figures.output_token_throughput)),
         ("total_token_throughput", json!(figures.total_token_throughput)),
         // By buckets of one second of a client's clock, which Tacho does not have.
@@ -63,6 +64,16 @@ fn traffic(load: &Load) -> (Value, Option<u32>) {
         Load::Offline { batch } => (json!("inf"), Some(*batch)),
         Load::Closed { concurrency } => (json!("inf"), Some(*concurrency)),
         Load::Open { arrivals, max_in_flight } => (json!(arrivals.rate), *max_in_flight),
+    }
+}
+
+/// vLLM's `--burstiness`, the shape of gamma gaps; its default, 1, is a Poisson process. None for arrivals of other kinds.
+fn burstiness(load: &Load) -> Option<f64> {
+    let Load::Open { arrivals, .. } = load else { return None };
+    match arrivals.process {
+        Process::Poisson | Process::PoissonTotal => Some(1.0),
+        Process::Gamma(shape) => Some(shape),
+        _ => None,
     }
 }
 
@@ -93,5 +104,21 @@ fn population_sd(q: &Quantiles) -> Option<f64> {
         (Some(sd), n) if n > 0 => Some(sd * ((n - 1) as f64 / n as f64).sqrt()),
         (None, 1) => Some(0.0),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::arrivals::ArrivalSpec;
+
+    #[test]
+    fn burstiness_is_the_shape_of_gamma_gaps() {
+        let of = |process: Process| {
+            burstiness(&Load::Open { arrivals: ArrivalSpec { process, rate: Some(1.0) }, max_in_flight: None })
+        };
+        let found = [of(Process::Poisson), of(Process::Gamma(0.5)), of(Process::Constant)];
+        assert_eq!(found, [Some(1.0), Some(0.5), None]);
+        assert_eq!(burstiness(&Load::Closed { concurrency: 1 }), None);
     }
 }
