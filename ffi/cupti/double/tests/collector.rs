@@ -79,7 +79,8 @@ fn a_process_that_ends_while_it_is_recorded_leaves_everything() {
     let mut tracing = Tracing::create(&dir.path().join("trace")).unwrap();
     let mut child = program(&tracing, 5000).env("TACHO_DOUBLE_EXIT_EARLY", "1").spawn().unwrap();
     wait_for_state(&tracing);
-    tracing.record(true).unwrap();
+    // It ends as soon as it has recorded, and may have done so before it is asked whether it heard: nobody is left then.
+    let _ = tracing.record(true);
     assert!(child.wait().unwrap().success());
     assert_eq!(analysed(&mut tracing).kernels, 5000);
     let mut files = tracing.files().unwrap();
