@@ -265,3 +265,27 @@ fn failures_have_their_exit_codes() {
     tacho(&["run", "--resume", dir.path().to_str().unwrap()]).assert().code(3);
     tacho(&["report", dir.path().to_str().unwrap()]).assert().code(3);
 }
+
+#[test]
+fn every_plan_in_the_tree_can_be_read() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+    let mut read = 0;
+    for folder in ["cpu", "gpu", "plans"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let plan = entry.unwrap().path();
+            if plan.extension().is_none_or(|ending| ending != "toml") {
+                continue;
+            }
+            // Which kind of model its engine takes: neither is looked at.
+            let said: Vec<String> = ["m.gguf", "folder"]
+                .iter()
+                .map(|model| tacho(&["run", "--plan", plan.to_str().unwrap(), "--model", model, "--dry-run"]).output())
+                .filter_map(|output| output.ok().filter(|output| !output.status.success()))
+                .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
+                .collect();
+            assert!(said.len() < 2, "{}: {said:#?}", plan.display());
+            read += 1;
+        }
+    }
+    assert!(read > 10, "{read}");
+}
