@@ -194,7 +194,7 @@ fn absent_stale_and_foreign_programs_are_told_apart() {
 
     let mut hello = Vec::new();
     let reply = tacho::cell::protocol::Reply::Hello { protocol: 1, build: "0123".into(), pid: 1 };
-    tacho::cell::protocol::write_message(&mut hello, &reply).unwrap();
+    tacho::cell::wire::write_message(&mut hello, &reply).unwrap();
     fs::write(dir.path().join("hello"), hello).unwrap();
     let stale = script(dir.path(), &format!("cat {}; cat >/dev/null", dir.path().join("hello").display()));
     let error = Cell::start(&stale, &log).unwrap_err();
@@ -236,7 +236,7 @@ fn a_death_is_noticed_though_a_grandchild_holds_the_pipe() {
     let mut hello = Vec::new();
     let build = tacho::BUILD_HASH.to_owned();
     let reply = tacho::cell::protocol::Reply::Hello { protocol: tacho::cell::protocol::PROTOCOL, build, pid: 1 };
-    tacho::cell::protocol::write_message(&mut hello, &reply).unwrap();
+    tacho::cell::wire::write_message(&mut hello, &reply).unwrap();
     fs::write(dir.path().join("hello"), hello).unwrap();
     let text = format!("sleep 1000 & cat {}; sleep 0.1; exit 9", dir.path().join("hello").display());
     let mut cell = Cell::start(&script(dir.path(), &text), &dir.path().join("log")).unwrap();
@@ -253,7 +253,7 @@ fn dropping_a_cell_kills_its_whole_group() {
     let mut hello = Vec::new();
     let build = tacho::BUILD_HASH.to_owned();
     let reply = tacho::cell::protocol::Reply::Hello { protocol: tacho::cell::protocol::PROTOCOL, build, pid: 1 };
-    tacho::cell::protocol::write_message(&mut hello, &reply).unwrap();
+    tacho::cell::wire::write_message(&mut hello, &reply).unwrap();
     fs::write(dir.path().join("hello"), hello).unwrap();
     let text =
         format!("sleep 1000 & echo $! > {}; cat {}; wait", pid_file.display(), dir.path().join("hello").display());

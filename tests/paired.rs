@@ -1,30 +1,20 @@
 //! What runs that measure side by side survive, and that their trials are watched and judged as all others are.
 mod program;
+mod scratch;
 
 use std::{
     collections::BTreeSet,
     fs,
-    path::PathBuf,
     process::{Output, Stdio},
     time::{Duration, Instant},
 };
 
 use program::tacho;
 use rustix::process::{Pid, Signal, kill_process};
+use scratch::Scratch;
 use serde_json::Value;
 
-struct Scratch {
-    _keep: tempfile::TempDir,
-    dir: PathBuf,
-}
-
 impl Scratch {
-    fn new() -> Self {
-        let keep = tempfile::tempdir().unwrap();
-        let dir = keep.path().join("run");
-        Self { _keep: keep, dir }
-    }
-
     fn args<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         let base =
             ["run", "--engine", "sim", "--input", "4", "--output", "4", "--quiet", "--telemetry", "off", "--out"];
@@ -37,8 +27,7 @@ impl Scratch {
 
     /// The points' records, the last of each.
     fn records(&self) -> Vec<Value> {
-        let journal = fs::read_to_string(self.dir.join("journal.jsonl")).unwrap();
-        journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["record"].clone()).collect()
+        self.journal().into_iter().map(|line| line["record"].clone()).collect()
     }
 
     fn comparisons(&self) -> Vec<Value> {

@@ -1,15 +1,17 @@
 //! Whole runs of the simulated engine: what is left after a clean run, a crash, an interrupt, a kill and a resume.
 mod program;
+mod scratch;
 
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use program::tacho;
+use scratch::Scratch;
 use serde_json::Value;
 
 fn run(args: &[&str]) -> Output {
@@ -56,46 +58,11 @@ fn with<'a>(base: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     base.iter().chain(more).copied().collect()
 }
 
-struct Scratch {
-    _keep: tempfile::TempDir,
-    dir: PathBuf,
-}
-
 impl Scratch {
-    fn new() -> Self {
-        let keep = tempfile::tempdir().unwrap();
-        let dir = keep.path().join("run");
-        Self { _keep: keep, dir }
-    }
-
-    fn path(&self) -> &str {
-        self.dir.to_str().unwrap()
-    }
-
-    fn journal(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.dir.join("journal.jsonl")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// Rows of `points.csv` by (point, trial), without the columns that no two runs share.
-    fn points(&self) -> BTreeMap<(u32, String), BTreeMap<String, String>> {
-        let mut reader = csv::Reader::from_path(self.dir.join("points.csv")).unwrap();
-        let headers = reader.headers().unwrap().clone();
-        let mut rows = BTreeMap::new();
-        for row in reader.records() {
-            let row = row.unwrap();
-            let row: BTreeMap<String, String> =
-                headers.iter().zip(row.iter()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            let id = (row["point"].parse().unwrap(), row["trial"].clone());
-            assert!(rows.insert(id, row).is_none(), "two rows of one trial");
-        }
-        rows
-    }
-
     /// What must be equal between an interrupted and an uninterrupted run.
     fn keys_and_counts(&self) -> BTreeMap<(u32, String), Vec<String>> {
         let columns = ["key", "status", "method", "workload_digest", "output_digest", "input_tokens", "output_tokens"];
-        self.points()
+        self.figures()
             .into_iter()
             .map(|(id, row)| (id, columns.iter().map(|column| row[*column].clone()).collect()))
             .collect()
@@ -127,7 +94,7 @@ fn a_clean_run_leaves_every_file_and_true_figures() {
     ] {
         assert!(fs::metadata(scratch.dir.join(file)).is_ok_and(|meta| meta.len() > 0), "{file} is missing or empty");
     }
-    let points = scratch.points();
+    let points = scratch.figures();
     // In virtual time without jitter every trial is the same: the fewest that make an interval, and three for latencies.
     assert_eq!(points.len(), 4 * (6 + 3));
     for ((point, _), row) in &points {
@@ -162,7 +129,7 @@ fn a_cell_that_dies_costs_its_point_only() {
     assert_eq!(journal.len(), 3);
     let all = fs::read_to_string(scratch.dir.join("journal.jsonl")).unwrap();
     assert!(all.contains("SIGABRT"), "{all}");
-    let statuses: Vec<String> = scratch.points().into_values().map(|row| row["status"].clone()).collect();
+    let statuses: Vec<String> = scratch.figures().into_values().map(|row| row["status"].clone()).collect();
     assert!(statuses.iter().any(|status| status == "failed") && statuses.iter().any(|status| status == "ok"));
     assert!(fs::read_to_string(scratch.dir.join("report.md")).unwrap().contains("SIGABRT"));
 }
@@ -176,7 +143,7 @@ fn a_point_that_fails_in_a_living_cell_leaves_the_others() {
     let output = run(&with(&args, &["--out", scratch.path()]));
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let failed: Vec<u32> = scratch
-        .points()
+        .figures()
         .into_iter()
         .filter(|(_, row)| row["status"] == "failed")
         .map(|((point, _), _)| point)
@@ -198,7 +165,7 @@ fn a_trial_without_duration_costs_its_point_only() {
     let output = run(&with(&args, &["--out", scratch.path()]));
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     let statuses: Vec<(u32, String)> =
-        scratch.points().into_iter().map(|((point, _), row)| (point, row["status"].clone())).collect();
+        scratch.figures().into_iter().map(|((point, _), row)| (point, row["status"].clone())).collect();
     assert!(statuses.contains(&(0, "failed".to_owned())) && statuses.contains(&(1, "ok".to_owned())), "{statuses:?}");
 }
 
@@ -209,7 +176,7 @@ fn every_trial_of_a_kind_has_the_same_ids_whatever_came_before() {
         let scratch = Scratch::new();
         let args = with(&SWEEP, &["--min-trials", trials, "--max-trials", trials, "--out", scratch.path()]);
         assert_eq!(run(&args).status.code(), Some(0));
-        let rows = scratch.points().into_values().filter(|row| row["method"] == "steps");
+        let rows = scratch.figures().into_values().filter(|row| row["method"] == "steps");
         rows.map(|row| row["workload_digest"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(digests("1"), digests("3"));
@@ -270,11 +237,11 @@ fn a_killed_run_is_resumed_to_what_it_would_have_been() {
 fn resuming_a_finished_run_measures_nothing_again() {
     let scratch = Scratch::new();
     assert_eq!(run(&with(&SWEEP, &["--out", scratch.path()])).status.code(), Some(0));
-    let (journal, points) = (fs::read(scratch.dir.join("journal.jsonl")).unwrap(), scratch.points());
+    let (journal, points) = (fs::read(scratch.dir.join("journal.jsonl")).unwrap(), scratch.figures());
     let output = run(&["--resume", scratch.path(), "--quiet"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(fs::read(scratch.dir.join("journal.jsonl")).unwrap(), journal);
-    assert_eq!(scratch.points(), points);
+    assert_eq!(scratch.figures(), points);
 }
 
 #[test]
@@ -284,14 +251,14 @@ fn a_point_whose_key_differs_is_measured_again() {
     // As if the engine had been another one when point 1 was measured.
     let path = scratch.dir.join("journal.jsonl");
     let lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
-    let key = scratch.points()[&(1, "0".to_owned())]["key"].clone();
+    let key = scratch.figures()[&(1, "0".to_owned())]["key"].clone();
     let changed = lines[1].replace(&key, &"0".repeat(64));
     assert_ne!(changed, lines[1]);
     fs::write(&path, [&lines[0], &changed, &lines[2], &lines[3], ""].map(|line| line.to_owned()).join("\n")).unwrap();
     let output = run(&["--resume", scratch.path(), "--quiet"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(scratch.journal().len(), 5, "one point was added, the others were kept");
-    assert_eq!(scratch.points()[&(1, "0".to_owned())]["key"], key);
+    assert_eq!(scratch.figures()[&(1, "0".to_owned())]["key"], key);
 }
 
 #[test]

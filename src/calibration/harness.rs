@@ -4,13 +4,11 @@
 //! trial spent outside the engine's calls. Two shapes that differ only in output tokens give the cost of a token event by
 //! their difference. The cost of a request event is all that a request with a single token costs: making its prompt of
 //! 128 tokens, handing it over, that token, checking and recording its end. `benches/harness.rs` watches the same costs.
-use std::io;
-
 use super::Check;
 use crate::{
     cell::{
-        drive::{RecordSink, run_trial},
-        protocol::{Load, Method, RequestRow, StepRow, TokenRow, TrialKind, TrialSpec},
+        drive::{Nowhere, run_trial},
+        protocol::{Load, Method, TrialKind, TrialSpec},
     },
     engine::{
         Engine, LoadConfig, Sampling,
@@ -116,28 +114,8 @@ fn outside_engine_ns(engine: &mut Sim, concurrency: u32, output: u32, stream: u6
             saved: None,
         },
     };
+    // What storing records costs is outside the trial.
     let summary =
         run_trial(engine, &spec, &mut Nowhere).map_err(|error| format!("the simulated engine failed: {error}"))?;
     Ok(summary.harness_ns as f64)
-}
-
-/// Drops the records: what storing them costs is outside the trial.
-struct Nowhere;
-
-impl RecordSink for Nowhere {
-    fn tokens(&mut self, _: &[TokenRow]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn requests(&mut self, _: &[RequestRow]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn steps(&mut self, _: &[StepRow]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn progress(&mut self, _: u64) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,7 +1,7 @@
 //! A cell: one process that hosts one engine with one configuration.
 //!
 //! The child's side is [`serve`], the loop that every cell program runs; it times trials with [`drive`]. The parent's
-//! side is [`parent`]. Between them go the frames of [`protocol`].
+//! side is [`parent`]. Between them go the messages and tables of [`protocol`] in the frames of [`wire`].
 
 mod checks;
 pub mod contain;
@@ -16,6 +16,7 @@ mod recorder;
 mod serve;
 pub mod sessions;
 pub mod text;
+pub mod wire;
 
 pub use serve::{serve, serve_clocked};
 

@@ -14,11 +14,9 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 pub use super::death::Death;
 pub(crate) use super::death::last_lines;
-use super::protocol::{
-    Command, Frame, Method, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary,
-    read_frame, write_message,
-};
+use super::protocol::{Command, Method, PROTOCOL, Reply, RequestRow, StepRow, TokenRow, TrialSpec, TrialSummary};
 use super::text::{TextDone, TextSpec};
+use super::wire::{Frame, ProtocolError, read_frame, write_message};
 use super::{
     contain::{self, MARK_VARIABLE},
     death,

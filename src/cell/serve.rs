@@ -12,9 +12,8 @@ use rustix::{
 
 use super::{
     drive::{DriveError, RecordSink, run_clocked_trial},
-    protocol::{
-        Command, PROTOCOL, ProtocolError, Reply, RequestRow, StepRow, TokenRow, read_command, write_message, write_rows,
-    },
+    protocol::{Command, PROTOCOL, Reply, RequestRow, StepRow, TokenRow},
+    wire::{ProtocolError, read_command, write_message, write_rows},
 };
 use crate::{
     BUILD_HASH,

@@ -93,64 +93,17 @@ mod tests {
     use super::*;
     use crate::{
         engine::{
-            Engine, EngineInfo, EventBuf, IdRange, LoadConfig, Options, Request, RequestId, Sampling, Stats, sim::Sim,
+            IdRange, Sampling,
+            testing::{Changed, sim},
         },
         workload::LengthDist,
     };
 
-    /// The simulated engine with a text door: a double that decodes every id to two characters.
-    struct Double {
-        sim: Sim,
-        mute: bool,
-    }
-
-    impl Engine for Double {
-        fn info(&self) -> &EngineInfo {
-            self.sim.info()
-        }
-        fn generate(&mut self, batch: &RequestBatch) -> Result<Completions, EngineError> {
-            self.sim.generate(batch)
-        }
-        fn generate_text(
-            &mut self,
-            batch: &RequestBatch,
-            _: Option<&[String]>,
-            detokenise: bool,
-        ) -> Result<(Completions, u64), EngineError> {
-            let done = self.sim.generate(batch)?;
-            let characters = if detokenise && !self.mute { 2 * done.ids.len() as u64 } else { 0 };
-            Ok((done, characters))
-        }
-        fn submit(&mut self, request: Request<'_>) -> Result<(), EngineError> {
-            self.sim.submit(request)
-        }
-        fn poll(&mut self, deadline_ns: u64, out: &mut EventBuf) -> Result<(), EngineError> {
-            self.sim.poll(deadline_ns, out)
-        }
-        fn cancel(&mut self, id: RequestId) -> Result<(), EngineError> {
-            self.sim.cancel(id)
-        }
-        fn reset(&mut self) -> Result<(), EngineError> {
-            self.sim.reset()
-        }
-        fn stats(&mut self) -> Stats {
-            self.sim.stats()
-        }
-        fn shutdown(&mut self) -> Result<(), EngineError> {
-            self.sim.shutdown()
-        }
-    }
-
-    fn sim() -> Sim {
-        let load = LoadConfig {
-            engine: "sim".to_owned(),
-            model: None,
-            max_seqs: 4,
-            max_model_len: 64,
-            seed: 1,
-            options: Options::from([("time".to_owned(), "virtual".into())]),
-        };
-        Sim::load(&load).unwrap()
+    /// The simulated engine with a text door: a double that decodes every id to two characters, or none.
+    fn double(mute: bool) -> Changed {
+        let text =
+            move |done: &Completions, detokenise| if detokenise && !mute { 2 * done.ids.len() as u64 } else { 0 };
+        Changed { sim: sim(), poll: None, text: Some(Box::new(text)) }
     }
 
     fn spec(texts: Option<usize>, detokenise: bool) -> TextSpec {
@@ -172,7 +125,7 @@ mod tests {
 
     #[test]
     fn counts_and_digests_are_those_of_a_call_with_ids() {
-        let mut double = Double { sim: sim(), mute: false };
+        let mut double = double(false);
         let text = run_text(&mut double, &spec(Some(3), true)).unwrap();
         assert_eq!((text.input_tokens, text.output_tokens, text.characters), (24, 15, 30));
         let ids = run_text(&mut double, &spec(None, false)).unwrap();
@@ -183,7 +136,7 @@ mod tests {
     fn a_door_without_text_texts_that_are_missing_and_silence_are_errors() {
         let error = run_text(&mut sim(), &spec(Some(3), true)).unwrap_err().to_string();
         assert!(error.contains("takes and gives token ids alone"), "{error}");
-        let mut double = Double { sim: sim(), mute: true };
+        let mut double = double(true);
         let error = run_text(&mut double, &spec(Some(2), false)).unwrap_err().to_string();
         assert!(error.contains("expected a text for each of 3 requests, found 2"), "{error}");
         let error = run_text(&mut double, &spec(Some(3), true)).unwrap_err().to_string();

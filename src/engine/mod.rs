@@ -15,6 +15,8 @@ pub mod sim;
 mod sim_faults;
 mod sim_options;
 mod sim_scores;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

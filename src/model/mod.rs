@@ -9,6 +9,7 @@ mod export;
 mod fetch;
 mod gguf;
 mod gguf_shape;
+mod hub_files;
 mod layout;
 mod names;
 mod random;
@@ -26,8 +27,8 @@ use std::{
 pub use config::{Config, Family};
 pub use convert::{Converted, gguf_to_gguf, gguf_to_safetensors};
 pub use export::Exporter;
-pub(crate) use fetch::data_files;
 pub use fetch::{Fetch, FetchNews, Wanted, fetch};
+pub(crate) use hub_files::data_files;
 pub use random::{Init, SPREAD};
 pub use shape::{Shape, shapes, write_config, write_gguf, write_safetensors};
 pub(crate) use tokenizer::from_gguf as tokenizer_from_gguf;

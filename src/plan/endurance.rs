@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Plan, PlanError, Point,
-    origin::Sourced,
+    origin::{Origin, Sourced},
     scalar,
+    told::Told,
     toml_tree::{Entry, Node},
 };
 use crate::{
@@ -156,9 +157,39 @@ impl Scaled {
         }
     }
 
-    pub fn warmup(trial: Duration) -> Duration {
-        trial.saturating_mul(WARMUP_FACTOR)
+    pub fn load_within(&self, said: Option<Sourced<Duration>>, told: &mut Told) -> Duration {
+        let by_weights = Sourced::new(self.load, Origin::Default("default: by the size of the weights"));
+        told.tell_or("deadlines.load", said, by_weights, text)
     }
+
+    pub fn trial_within(&self, said: Option<Sourced<Duration>>, told: &mut Told) -> Duration {
+        told.tell_or("deadlines.trial", said, by_work(self.trial), text)
+    }
+
+    /// Settles what is left: the draft's, else by the work and by the deadline of a trial.
+    pub fn endurance(&self, said: EnduranceDraft, trial_within: Duration, told: &mut Told) -> Endurance {
+        let base = Endurance::default();
+        let warmup = trial_within.saturating_mul(WARMUP_FACTOR);
+        let warmup = Sourced::new(warmup, Origin::Default("default: twice a trial's"));
+        Endurance {
+            warmup_within: told.tell_or("deadlines.warmup", said.warmup_within, warmup, text),
+            idle_within: told.tell_or("deadlines.idle", said.idle_within, by_work(self.idle), text),
+            restarts: told.tell("restarts.budget", said.restarts, base.restarts, u32::to_string),
+            backoff: told.tell("restarts.backoff", said.backoff, base.backoff, text),
+            bisect_oom: said.bisect_oom.map(|axis| {
+                told.push("bisect_oom", axis.value.clone(), &axis.at);
+                axis.value
+            }),
+        }
+    }
+}
+
+fn text(time: &Duration) -> String {
+    scalar::duration_text(*time)
+}
+
+fn by_work(time: Duration) -> Sourced<Duration> {
+    Sourced::new(time, Origin::Default("default: by the work of the largest point"))
 }
 
 /// How long the requests of a trial take to become due, in seconds, as is to be expected: arrivals, and times to think.

@@ -6,6 +6,7 @@
 pub mod bisect;
 pub mod compare;
 mod dataset;
+mod defaults;
 mod draft;
 mod endurance;
 mod expand;

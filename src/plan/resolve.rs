@@ -9,8 +9,9 @@ use super::{
     EngineSpec, Plan, PlanError, Point, PointData, PointWorkload, TraceMode,
     compare::Compare,
     dataset::DatasetDraft,
-    draft::{Draft, Parameter, SamplingDraft, Setting, Values},
-    endurance::{Endurance, Scaled},
+    defaults::{DEFAULT_OPEN_REQUESTS, DEFAULT_REQUESTS, DEFAULT_ROUNDS, default_lengths, sampling, workload_defaults},
+    draft::{Draft, Parameter, Setting, Values},
+    endurance::Scaled,
     expand::{combinations, point_count},
     fair,
     open::{Open, open},
@@ -26,16 +27,9 @@ use crate::{
     engine::Sampling,
     fairness::FairnessMode,
     secrets::is_secret_option,
-    workload::{LengthDist, arrivals::ArrivalSpec, dataset::DatasetSpec},
+    workload::{arrivals::ArrivalSpec, dataset::DatasetSpec},
 };
 
-const DEFAULT_INPUT: LengthDist = LengthDist::Fixed(128);
-const DEFAULT_OUTPUT: LengthDist = LengthDist::Fixed(64);
-const DEFAULT_REQUESTS: u32 = 16;
-/// An open load's requests by default: enough for a 99th percentile to be one of them.
-const DEFAULT_OPEN_REQUESTS: u32 = 256;
-/// A closed loop's requests by default, as a multiple of its concurrency.
-const DEFAULT_ROUNDS: u32 = 4;
 const DEFAULT_TELEMETRY: Option<Duration> = Some(Duration::from_millis(100));
 
 /// A plan, and where its values came from.
@@ -204,14 +198,7 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             );
         }
     }
-    let scaled = Scaled::of(&points, draft.models.iter().map(|model| model.value.as_path()));
-    let text = |time: &Duration| duration_text(*time);
-    let by_work = |time| Sourced::new(time, Origin::Default("default: by the work of the largest point"));
-    let by_weights = Sourced::new(scaled.load, Origin::Default("default: by the size of the weights"));
-    let load_within = told.tell_or("deadlines.load", draft.load_within, by_weights, text);
-    let trial_within = told.tell_or("deadlines.trial", draft.trial_within, by_work(scaled.trial), text);
-    let (said, base) = (draft.endurance, Endurance::default());
-    if let Some(axis) = &said.bisect_oom {
+    if let Some(axis) = &draft.endurance.bisect_oom {
         let settings: Vec<&Setting> = settings.iter().collect();
         let alone = match (zip, &compare) {
             (true, _) => Err("axes that advance together"),
@@ -220,17 +207,10 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
         };
         super::bisect::check(axis, &settings, alone)?;
     }
-    let warmup = Sourced::new(Scaled::warmup(trial_within), Origin::Default("default: twice a trial's"));
-    let endurance = Endurance {
-        warmup_within: told.tell_or("deadlines.warmup", said.warmup_within, warmup, text),
-        idle_within: told.tell_or("deadlines.idle", said.idle_within, by_work(scaled.idle), text),
-        restarts: told.tell("restarts.budget", said.restarts, base.restarts, u32::to_string),
-        backoff: told.tell("restarts.backoff", said.backoff, base.backoff, text),
-        bisect_oom: said.bisect_oom.map(|axis| {
-            told.push("bisect_oom", axis.value.clone(), &axis.at);
-            axis.value
-        }),
-    };
+    let scaled = Scaled::of(&points, draft.models.iter().map(|model| model.value.as_path()));
+    let load_within = scaled.load_within(draft.load_within, &mut told);
+    let trial_within = scaled.trial_within(draft.trial_within, &mut told);
+    let endurance = scaled.endurance(draft.endurance, trial_within, &mut told);
     let plan = Plan {
         name,
         points,
@@ -376,15 +356,6 @@ fn check_values(setting: &Setting) -> Result<(), PlanError> {
     }
 }
 
-/// Prompt and output lengths where nobody says them.
-fn default_lengths(dataset: Option<&DatasetSpec>) -> (LengthDist, LengthDist) {
-    match dataset {
-        None => (DEFAULT_INPUT, DEFAULT_OUTPUT),
-        Some(dataset) if dataset.kind.has_outputs() => (LengthDist::Data(None), LengthDist::Data(None)),
-        Some(_) => (LengthDist::Data(None), DEFAULT_OUTPUT),
-    }
-}
-
 /// What all points of a plan share.
 struct Shared<'a> {
     open: Option<&'a Open>,
@@ -461,51 +432,4 @@ fn check_enough(what: &str, wanted: u32, requests: u32, at: &Origin) -> Result<(
     }
     Err(PlanError::at(at, format!("{what} {wanted} needs at least {wanted} requests, found requests = {requests}"))
         .help(format!("raise requests, lower {what}, or leave requests out")))
-}
-
-fn sampling(draft: SamplingDraft, plan_seed: u64, told: &mut Told) -> Result<Sampling, PlanError> {
-    if let Some(bad) = draft.temperature.as_ref().filter(|t| !(t.value.is_finite() && t.value >= 0.0)) {
-        let problem = format!("expected a temperature of at least 0, found {}", bad.value);
-        return Err(PlanError::at(&bad.at, problem).help("0 is greedy"));
-    }
-    if let Some(bad) = draft.top_p.as_ref().filter(|p| !(p.value > 0.0 && p.value <= 1.0)) {
-        let problem = format!("expected top_p above 0 and at most 1, found {}", bad.value);
-        return Err(PlanError::at(&bad.at, problem).help("1 keeps all tokens"));
-    }
-    let base = Sampling::default();
-    let seed_default = Origin::Default("default: the plan's seed");
-    Ok(Sampling {
-        temperature: told.tell("sampling.temperature", draft.temperature, base.temperature, f32::to_string),
-        top_p: told.tell("sampling.top_p", draft.top_p, base.top_p, f32::to_string),
-        top_k: told.tell("sampling.top_k", draft.top_k, base.top_k, u32::to_string),
-        seed: told.tell_or("sampling.seed", draft.seed, Sourced::new(plan_seed, seed_default), u64::to_string),
-    })
-}
-
-/// The workload values that follow from what was said, in words where they differ from point to point.
-fn workload_defaults(told: &mut Told, settings: &[Setting], arrivals: bool, dataset: Option<&DatasetSpec>) {
-    let has = |parameter: Parameter| settings.iter().any(|setting| setting.parameter == parameter);
-    let mut default = |name: &str, value: &str, how| told.push(name, value.to_owned(), &Origin::Default(how));
-    let closed = has(Parameter::Concurrency);
-    let open = arrivals || has(Parameter::Rate);
-    match (has(Parameter::Requests), has(Parameter::Batch)) {
-        (true, _) if open => {}
-        (false, _) if open => default("requests", &DEFAULT_OPEN_REQUESTS.to_string(), "default"),
-        (true, true) => {}
-        (true, false) if closed => {}
-        (true, false) => default("batch", "requests", "default: all requests in one call"),
-        (false, true) => default("requests", "batch", "default: one call"),
-        (false, false) if closed => default("requests", "4 x concurrency", "default"),
-        (false, false) => default("requests", &DEFAULT_REQUESTS.to_string(), "default: all in one call"),
-    }
-    if !has(Parameter::Length) {
-        let (input, output) = default_lengths(dataset);
-        for (parameter, length) in [(Parameter::Input, input), (Parameter::Output, output)] {
-            let name = parameter.name();
-            if !has(parameter) {
-                let how = if length.is_data() { "default: the dataset's own" } else { "default" };
-                default(&name, &length.to_string(), how);
-            }
-        }
-    }
 }

@@ -3,6 +3,7 @@ use super::*;
 use crate::{
     cell::{
         evidence::{Asked, Evidence},
+        open::{FidelityLimits, ScheduleFidelity},
         protocol::{Load, Method},
     },
     engine::stat,
@@ -11,6 +12,7 @@ use crate::{
         telemetry::{GpuFigures, HostFigures},
     },
     results::testing,
+    workload::arrivals::{ArrivalSpec, Process, Schedule},
 };
 
 fn basis() -> Basis {
@@ -171,6 +173,49 @@ fn the_interval_is_the_points_own() {
     assert!(certify(&record, &wide).is_valid());
     record.trials.truncate(5);
     assert!(certify(&record, &wide).reasons[0].sentence.starts_with("there is no interval"));
+}
+
+/// Seven trials of an open load at these rates, which gave these throughputs in output tokens a second.
+fn open_load(rates: [f64; 7], throughputs: [f64; 7]) -> PointRecord {
+    let mut record = good(false);
+    let arrivals = |rate| ArrivalSpec { process: Process::Constant, rate: Some(rate) };
+    record.point.load = Load::Open { arrivals: arrivals(100.0), max_in_flight: None };
+    for (trial, (rate, throughput)) in record.trials.iter_mut().zip(rates.into_iter().zip(throughputs)) {
+        let schedule = Schedule::new(&arrivals(rate), 64, 1, 0).unwrap();
+        let times: Vec<(u64, u64)> = schedule.offsets_ns().iter().map(|offset| (7 + offset, 7 + offset)).collect();
+        trial.method = Method::Steps;
+        trial.summary.schedule = Some(ScheduleFidelity::judge(&schedule, 7, &times, FidelityLimits::default()));
+        trial.figures.output_token_throughput = throughput;
+    }
+    record
+}
+
+#[test]
+fn an_open_load_is_known_by_its_throughput_or_by_what_it_was_offered() {
+    let rates = [90.0, 95.0, 100.0, 105.0, 110.0, 98.0, 102.0];
+    // Kept up with: 64 tokens for each request that was offered, however many that were.
+    let kept_up = open_load(rates, rates.map(|rate| 64.0 * rate));
+    assert_eq!(judged(&kept_up).0, vec![]);
+    let by_offer = kept_up.throughputs_by_offer().unwrap();
+    // The last of 64 is due after 63 gaps or 64, as the process has it.
+    assert!(by_offer.iter().all(|tokens| (62.9..64.1).contains(tokens)), "{by_offer:?}");
+    assert!(by_offer.iter().all(|tokens| (tokens / by_offer[0] - 1.0).abs() < 1e-6), "{by_offer:?}");
+    // Overloaded: as many tokens as the engine can, whatever was offered.
+    assert_eq!(judged(&open_load(rates, [3000.0; 7])).0, vec![]);
+    // Neither: the engine's own pace is scattered.
+    let neither = open_load(rates, [3000.0, 3500.0, 2500.0, 3300.0, 2700.0, 3100.0, 2900.0]);
+    assert_eq!(judged(&neither).0, vec![Code::Interval]);
+    // A trial of which nobody knows what was offered leaves the throughput alone to be judged.
+    let mut old = kept_up;
+    if let Some(schedule) = &mut old.trials[3].summary.schedule {
+        schedule.span_ns = 0;
+    }
+    assert_eq!((old.throughputs_by_offer(), judged(&old).0), (None, vec![Code::Interval]));
+    // A single trial of a search is not judged by an interval that it cannot have.
+    old.trials.truncate(1);
+    old.stopped_by = "probe".to_owned();
+    let (codes, unchecked) = judged(&old);
+    assert!(!codes.contains(&Code::Interval) && unchecked.contains(&Code::Interval), "{codes:?} {unchecked:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tacho::{
-    cell::protocol::{ProtocolError, read_command, read_frame},
+    cell::wire::{ProtocolError, read_command, read_frame},
     engine::Options,
     gguf::{Header, Keep},
     measure::{

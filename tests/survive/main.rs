@@ -5,6 +5,8 @@ mod engine;
 mod memory;
 #[path = "../program/mod.rs"]
 mod program;
+#[path = "../scratch/mod.rs"]
+mod scratch;
 mod soak;
 mod steady;
 mod supervisor;
@@ -19,6 +21,7 @@ use std::{
 };
 
 use program::tacho;
+use scratch::Scratch;
 use serde_json::Value;
 
 fn run(args: &[&str]) -> Output {
@@ -52,49 +55,7 @@ fn with<'a>(base: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     base.iter().chain(more).copied().collect()
 }
 
-/// A run directory that does not exist yet.
-struct Scratch {
-    keep: tempfile::TempDir,
-    dir: PathBuf,
-}
-
-/// Columns that no two runs share.
-const OWN: [&str; 3] = ["run_id", "load_seconds", "load_ms"];
-
 impl Scratch {
-    fn new() -> Self {
-        let keep = tempfile::tempdir().unwrap();
-        let dir = keep.path().join("run");
-        Self { keep, dir }
-    }
-
-    fn path(&self) -> &str {
-        self.dir.to_str().unwrap()
-    }
-
-    /// The journal's whole lines.
-    fn journal(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.dir.join("journal.jsonl")).unwrap_or_default();
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        whole.map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// Rows of `points.csv` by (point, trial), without the columns that no two runs share.
-    fn figures(&self) -> BTreeMap<(u32, String), BTreeMap<String, String>> {
-        let mut reader = csv::Reader::from_path(self.dir.join("points.csv")).unwrap();
-        let headers = reader.headers().unwrap().clone();
-        let mut rows = BTreeMap::new();
-        for row in reader.records() {
-            let row = row.unwrap();
-            let mut row: BTreeMap<String, String> =
-                headers.iter().zip(row.iter()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            row.retain(|name, _| !OWN.contains(&name.as_str()));
-            let id = (row["point"].parse().unwrap(), row["trial"].clone());
-            assert!(rows.insert(id, row).is_none(), "two rows of one trial");
-        }
-        rows
-    }
-
     fn failures(&self) -> Vec<Value> {
         let failed = |entry: Value| Some(entry["record"]["outcome"].clone()).filter(|it| it["status"] == "failed");
         self.journal().into_iter().filter_map(failed).collect()

@@ -54,6 +54,27 @@ pub trait RecordSink {
     }
 }
 
+/// For records that nobody wants.
+pub(crate) struct Nowhere;
+
+impl RecordSink for Nowhere {
+    fn tokens(&mut self, _: &[TokenRow]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn requests(&mut self, _: &[RequestRow]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn steps(&mut self, _: &[StepRow]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Why a trial gave no summary.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {

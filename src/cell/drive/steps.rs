@@ -426,95 +426,36 @@ mod tests {
     use super::*;
     use crate::{
         cell::{
-            drive::{RecordSink, run_trial},
-            protocol::{Method, RequestRow, StepRow, TrialKind, TrialSpec},
+            drive::{Nowhere, run_trial},
+            protocol::{Method, TrialKind, TrialSpec},
         },
         engine::{
-            Completions, EngineInfo, IdRange, LoadConfig, Options, Request, RequestBatch, Sampling, Stats, sim::Sim,
+            IdRange, Sampling,
+            testing::{Changed, sim},
         },
         workload::{LengthDist, WorkloadSpec},
     };
 
-    /// The simulated engine, but it answers request 0 a second time and not request 1: a double.
-    struct Stutter {
-        sim: Sim,
-        first: Vec<(Event, Vec<TokenId>)>,
-    }
-
-    impl Engine for Stutter {
-        fn info(&self) -> &EngineInfo {
-            self.sim.info()
-        }
-        fn generate(&mut self, batch: &RequestBatch) -> Result<Completions, EngineError> {
-            self.sim.generate(batch)
-        }
-        fn submit(&mut self, request: Request<'_>) -> Result<(), EngineError> {
-            self.sim.submit(request)
-        }
-        fn poll(&mut self, deadline_ns: u64, out: &mut EventBuf) -> Result<(), EngineError> {
-            let mut said = EventBuf::default();
-            self.sim.poll(deadline_ns, &mut said)?;
-            for event in &said.events {
-                let ids = said.ids[event.tokens.clone()].to_vec();
-                match event.request.0 {
-                    0 => self.first.push((event.clone(), ids.clone())),
-                    1 => {
-                        for (event, ids) in self.first.drain(..) {
-                            out.push(event.request, event.time_ns, &ids, event.input_tokens, event.finish);
-                        }
-                        continue;
-                    }
-                    _ => {}
-                }
-                out.push(event.request, event.time_ns, &ids, event.input_tokens, event.finish);
-            }
-            Ok(())
-        }
-        fn cancel(&mut self, id: RequestId) -> Result<(), EngineError> {
-            self.sim.cancel(id)
-        }
-        fn reset(&mut self) -> Result<(), EngineError> {
-            self.sim.reset()
-        }
-        fn stats(&mut self) -> Stats {
-            self.sim.stats()
-        }
-        fn shutdown(&mut self) -> Result<(), EngineError> {
-            self.sim.shutdown()
-        }
-        fn now_ns(&self) -> u64 {
-            self.sim.now_ns()
-        }
-    }
-
-    struct Nowhere;
-
-    impl RecordSink for Nowhere {
-        fn tokens(&mut self, _: &[TokenRow]) -> std::io::Result<()> {
-            Ok(())
-        }
-        fn requests(&mut self, _: &[RequestRow]) -> std::io::Result<()> {
-            Ok(())
-        }
-        fn steps(&mut self, _: &[StepRow]) -> std::io::Result<()> {
-            Ok(())
-        }
-        fn progress(&mut self, _: u64) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn an_answer_that_comes_twice_does_not_stand_for_one_that_never_came() {
-        let load = LoadConfig {
-            engine: "sim".to_owned(),
-            model: None,
-            max_seqs: 1,
-            max_model_len: 64,
-            seed: 1,
-            options: Options::from([("time".to_owned(), "virtual".into())]),
+        // Says all of request 0 again where request 1 is to be answered.
+        let mut first: Vec<(Event, Vec<TokenId>)> = Vec::new();
+        let stutter = move |said: &EventBuf, out: &mut EventBuf| {
+            for event in &said.events {
+                let ids = said.ids[event.tokens.clone()].to_vec();
+                let told = match event.request.0 {
+                    1 => std::mem::take(&mut first),
+                    _ => {
+                        first.push((event.clone(), ids.clone()));
+                        vec![(event.clone(), ids)]
+                    }
+                };
+                for (event, ids) in told {
+                    out.push(event.request, event.time_ns, &ids, event.input_tokens, event.finish);
+                }
+            }
         };
-        let mut engine = Stutter { sim: Sim::load(&load).unwrap(), first: Vec::new() };
+        let mut engine = Changed { sim: sim(), poll: Some(Box::new(stutter)), text: None };
         let spec = TrialSpec {
             trial: 0,
             kind: TrialKind::Timed,

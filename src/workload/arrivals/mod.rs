@@ -223,6 +223,24 @@ mod tests {
     }
 
     #[test]
+    fn how_long_arrivals_take_is_told_before_they_are_drawn() {
+        let of = |process: Process, rate, requests| ArrivalSpec { process, rate }.expected_span(requests);
+        let span = |process: Process, rate| of(process, rate, 100);
+        assert_eq!(span(Process::Poisson, Some(4.0)), 25.0);
+        // At the slower end of a ramp, whichever that is.
+        assert_eq!(
+            (span(Process::LinearRamp(20.0), Some(5.0)), span(Process::LinearRamp(5.0), Some(20.0))),
+            (20.0, 20.0)
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("trace.jsonl");
+        std::fs::write(&file, "{\"timestamp\": 1000}\n{\"timestamp\": 4500}\n").unwrap();
+        assert_eq!(of(Process::Trace(file.clone()), None, 2), 3.5);
+        assert_eq!(span(Process::Trace(file), Some(10.0)), 10.0);
+        assert_eq!(span(Process::Trace("no/such/file".into()), None), 0.0);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_the_reason() {
         let errors: Vec<String> = [
             "",

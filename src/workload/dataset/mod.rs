@@ -12,6 +12,7 @@ mod samples;
 mod scan;
 mod sonnet;
 mod spec;
+mod spec_texts;
 mod template;
 mod tokens;
 mod turns;
