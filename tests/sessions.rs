@@ -247,6 +247,35 @@ fn a_run_tells_latencies_by_turn() {
     assert!(!output.status.success() && stderr(&output).contains("--concurrency or --rate"), "{}", stderr(&output));
 }
 
+#[test]
+fn the_capacity_in_conversations_of_a_known_server_is_found_and_named_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let turns = |n: u32| (0..2).map(move |turn| (vec![4 + n; 4 + turn], Some(1)));
+    let requests: Vec<(Vec<u32>, Option<u32>)> = (0..600).flat_map(turns).collect();
+    let saved = Saved::new(&requests, Value::Null).unwrap().with_turns(vec![2; 600]).unwrap();
+    let file = dir.path().join("w");
+    saved.write(&file).unwrap();
+    // One server of 10 ms a request: fifty conversations of two turns a second, however long people think between them.
+    let server = ["sim.time=virtual", "sim.step_base_us=10000", "sim.prefill_token_us=0", "sim.max_seqs=1"];
+    let dataset = format!("saved:{}", text(&file));
+    let out = dir.path().join("capacity");
+    let args = ["capacity", "--engine", "sim", "--arrivals", "constant", "--slo", "ttft=45ms", "--think-time", "1s"];
+    let output = program::tacho()
+        .args(args)
+        .args(server.iter().flat_map(|option| ["--engine-option", option]))
+        .args(["--dataset", &dataset, "--requests", "600", "--telemetry", "off", "--quiet", "--out", text(&out)])
+        .env("TACHO_CACHE_DIR", dir.path().join("cache"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("conversations/s"), "{said}{}", stderr(&output));
+    let found: Value = serde_json::from_str(&fs::read_to_string(out.join("capacity.json")).unwrap()).unwrap();
+    assert_eq!(found["conversations"], true);
+    let estimate = found["estimate"].as_f64().unwrap();
+    assert!((estimate / 50.0 - 1.0).abs() <= 0.03, "{said}");
+    assert!(!said.contains("may lie at or"), "the range that was searched holds the limit: {said}");
+}
+
 fn absent(why: &str) {
     let promised = env::var("TACHO_CI_ENGINES").is_ok_and(|ids| ids.split_whitespace().any(|id| id == "llama.cpp"));
     assert!(!promised, "llama.cpp is promised, but {why}");
