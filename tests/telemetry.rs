@@ -146,6 +146,35 @@ fn off_is_off_and_says_so() {
 }
 
 #[test]
+fn what_watching_costs_is_measured_in_trials_that_count_in_no_figure() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), &["--telemetry", "20ms", "--watch-cost=6"], None);
+    let points = points(dir.path());
+    assert_eq!(points.len(), 3, "the blocks are no trials of the point");
+    for point in &points {
+        let figure = |name: &str| point[name].as_f64().unwrap();
+        assert!(0.2 < figure("watch_cost_low") && figure("watch_cost_high") < 5.0, "{point}");
+        assert!((figure("watch_cost_low")..=figure("watch_cost_high")).contains(&figure("watch_cost")), "{point}");
+    }
+    let report = fs::read_to_string(dir.path().join("run/report.md")).unwrap();
+    assert!(report.contains("watching costs") && report.contains("6 blocks)"), "{report}");
+}
+
+#[test]
+fn what_watching_costs_is_not_guessed() {
+    let reason = |arguments: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path(), &[&["--watch-cost=6"], arguments].concat(), None);
+        assert_eq!(points(dir.path())[0]["watch_cost"], Value::Null);
+        fs::read_to_string(dir.path().join("run/report.md")).unwrap()
+    };
+    let off = reason(&["--telemetry", "off", "--device-clock", "off"]);
+    assert!(off.contains("is not known: neither the device's clock nor telemetry is on"), "{off}");
+    let simulated = reason(&["--engine-option", "sim.time=virtual"]);
+    assert!(simulated.contains("is not known: trials run in virtual time"), "{simulated}");
+}
+
+#[test]
 fn virtual_time_has_no_telemetry() {
     let dir = tempfile::tempdir().unwrap();
     run(dir.path(), &["--engine-option", "sim.time=virtual"], None);

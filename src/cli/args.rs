@@ -428,6 +428,11 @@ pub struct RunArgs {
     /// an engine beside itself; with what differs from abba,launches=5,blocks=6,trials=1,threshold=1%
     #[arg(long, value_name = "HOW", env = "TACHO_COMPARE", hide_env = true, help_heading = "Trials")]
     pub compare: Option<String>,
+    /// Find out what reading the GPU's clock and sampling telemetry cost, by so many blocks of four more trials: off, on, on,
+    /// off [default: 0; 20 when no number is given]
+    #[arg(long, value_name = "BLOCKS", env = "TACHO_WATCH_COST", hide_env = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "20", help_heading = "Trials")]
+    pub watch_cost: Option<u32>,
     /// Trials of a point that are run again when a GPU was throttled or its clock unusual [default: 3]
     #[arg(long, value_name = "N", env = "TACHO_MAX_REPEATS", hide_env = true, help_heading = "Trials")]
     pub max_repeats: Option<u32>,

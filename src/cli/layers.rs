@@ -190,6 +190,7 @@ impl Layer<'_> {
                 latency_trials: self.take("latency_trials", &args.latency_trials),
                 device_clock: self.parse("device_clock", &args.device_clock, str::parse)?,
                 max_repeats: self.take("max_repeats", &args.max_repeats),
+                watch_cost: self.take("watch_cost", &args.watch_cost),
                 clock_band: self.parse("clock_band", &args.clock_band, scalar::fraction)?,
             },
             validity: self.validity(&args.validity)?,

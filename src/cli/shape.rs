@@ -7,7 +7,7 @@ use super::exit::Failure;
 /// Flags that say something about requests.
 const REQUESTS: [&str; 9] = ["plan", "plan_named", "model", "requests", "seed", "output", "out", "quiet", "help"];
 /// Flags of timed trials and of what is made of many of them.
-const TRIALS: [&str; 14] = [
+const TRIALS: [&str; 15] = [
     "agree",
     "resume",
     "zip",
@@ -19,6 +19,7 @@ const TRIALS: [&str; 14] = [
     "trace",
     "compare",
     "max_repeats",
+    "watch_cost",
     "clock_band",
     "bisect_oom",
     "strict",

@@ -73,6 +73,7 @@ pub(super) fn plan(points: u32, requests: u32) -> Plan {
             latency_trials: 1,
             device_clock: Default::default(),
             max_repeats: 0,
+            watch_cost: 0,
             clock_band: 0.05,
         },
         validity: Limits::default(),

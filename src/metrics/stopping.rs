@@ -77,6 +77,7 @@ mod tests {
             max_time: Duration::from_secs(60),
             max_warmup: 10,
             max_repeats: 0,
+            watch_cost: 0,
             clock_band: 0.05,
             latency_trials: 1,
             device_clock: Default::default(),

@@ -163,6 +163,8 @@ pub struct TrialsDraft {
     pub device_clock: Option<Sourced<DeviceClockMode>>,
     /// Marked trials that are run again, at most.
     pub max_repeats: Option<Sourced<u32>>,
+    /// Blocks of trials that tell what watching costs.
+    pub watch_cost: Option<Sourced<u32>>,
     /// A fraction.
     pub clock_band: Option<Sourced<f64>>,
 }
@@ -247,6 +249,7 @@ impl Draft {
                 latency_trials: self.trials.latency_trials.or(weaker.trials.latency_trials),
                 device_clock: self.trials.device_clock.or(weaker.trials.device_clock),
                 max_repeats: self.trials.max_repeats.or(weaker.trials.max_repeats),
+                watch_cost: self.trials.watch_cost.or(weaker.trials.watch_cost),
                 clock_band: self.trials.clock_band.or(weaker.trials.clock_band),
             },
             validity: self.validity.over(weaker.validity),

@@ -163,6 +163,9 @@ pub struct TrialPolicy {
     /// Trials of a point that are run again when a GPU was throttled or its clock unusual; later ones keep their marks.
     #[serde(default)]
     pub max_repeats: u32,
+    /// Blocks of four trials that find out what reading the device's clock and sampling telemetry cost; 0 for none.
+    #[serde(default)]
+    pub watch_cost: u32,
     /// The fraction by which a trial's mean GPU clock may differ from that of the point's other trials, either way.
     #[serde(default = "clock_band")]
     pub clock_band: f64,

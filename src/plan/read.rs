@@ -35,7 +35,7 @@ pub(super) const TOP: [&str; 18] = [
     "restarts",
     "bisect_oom",
 ];
-pub(super) const TRIALS: [&str; 9] = [
+pub(super) const TRIALS: [&str; 10] = [
     "target",
     "min_trials",
     "max_trials",
@@ -44,6 +44,7 @@ pub(super) const TRIALS: [&str; 9] = [
     "latency_trials",
     "device_clock",
     "max_repeats",
+    "watch_cost",
     "clock_band",
 ];
 pub(super) const SAMPLING: [&str; 4] = ["temperature", "top_p", "top_k", "seed"];
@@ -364,6 +365,7 @@ fn trials(node: &Node<'_>) -> Result<TrialsDraft, PlanError> {
             "target" => draft.target = Some(fraction(value)?),
             "clock_band" => draft.clock_band = Some(fraction(value)?),
             "max_repeats" => draft.max_repeats = Some(sourced(value, value.whole(COUNT)?)),
+            "watch_cost" => draft.watch_cost = Some(sourced(value, value.whole(COUNT)?)),
             "min_trials" => draft.min_trials = Some(sourced(value, value.whole(COUNT)?)),
             "max_trials" => draft.max_trials = Some(sourced(value, value.whole(COUNT)?)),
             "max_warmup" => draft.max_warmup = Some(sourced(value, value.whole(COUNT)?)),

@@ -137,6 +137,12 @@ const TRIAL_KEYS: &[Key] = &[
         "max_repeats = 1",
     ),
     key(
+        "watch_cost",
+        "a whole number",
+        "blocks of four trials, off, on, on, off, that tell what the device's clock and telemetry cost",
+        "watch_cost = 20",
+    ),
+    key(
         "clock_band",
         "a fraction",
         "by how much a trial's mean GPU clock may differ from the point's others",

@@ -186,6 +186,12 @@ pub fn resolve(draft: Draft, registry: &Registry) -> Result<Resolved, PlanError>
             let problem = "points that are compared side by side are not traced";
             return Err(PlanError::at(at, problem).help("trace them in a run of its own"));
         }
+        if trials.watch_cost > 0 {
+            let problem = "what watching costs is not measured of points that are compared side by side";
+            return Err(
+                PlanError::at(at, problem).help("measure it in a run of its own: --watch-cost without --compare")
+            );
+        }
     }
     if mode == FairnessMode::Equal
         && let Some(limits) = fair::set_equal(&mut points, registry, &settings, &mut notes)?

@@ -19,6 +19,7 @@ const BASE: TrialPolicy = TrialPolicy {
     latency_trials: 3,
     device_clock: DeviceClockMode::Steps,
     max_repeats: 3,
+    watch_cost: 0,
     clock_band: 0.05,
 };
 
@@ -56,6 +57,7 @@ pub(super) fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy,
         device_clock: told
             .tell("trials.device_clock", draft.device_clock, base.device_clock, |mode| mode.as_str().to_owned()),
         max_repeats: told.tell("trials.max_repeats", draft.max_repeats, base.max_repeats, u32::to_string),
+        watch_cost: told.tell("trials.watch_cost", draft.watch_cost, base.watch_cost, u32::to_string),
         clock_band: told.tell("trials.clock_band", draft.clock_band, base.clock_band, percent),
     })
 }

@@ -161,8 +161,17 @@ fn marked(record: &PointRecord) -> (usize, usize) {
     (marked().count(), marked().filter(|trial| !trial.counts()).count())
 }
 
+/// What watching costs, where that was measured, and what is not known, with reasons; sentences for a person.
+pub(super) fn remarks(records: &[PointRecord]) -> Vec<String> {
+    let costs = records.iter().filter_map(|record| {
+        let cost = record.watch_cost.as_ref()?;
+        Some(format!("Point {} {}: {}.", record.point.number, record.point.label(), cost.line()))
+    });
+    costs.chain(missing(records)).collect()
+}
+
 /// Why figures are missing, each reason once with its points.
-pub(super) fn missing(records: &[PointRecord]) -> Vec<String> {
+fn missing(records: &[PointRecord]) -> Vec<String> {
     let mut reasons: BTreeMap<(&str, String), Vec<u32>> = BTreeMap::new();
     for record in records {
         for trial in &record.trials {

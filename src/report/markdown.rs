@@ -184,7 +184,7 @@ fn hardware_section(text: &mut String, info: &RunInfo, records: &[PointRecord]) 
     text.push_str("\nHow far from its limits (shares of the trial's time; docs/roofline.md says what they mean):\n\n");
     table(text, &hardware::limit_rows(records));
     text.push('\n');
-    for reason in hardware::missing(records) {
+    for reason in hardware::remarks(records) {
         let _ = writeln!(text, "- {}", escape(&reason));
     }
     text.push('\n');

@@ -29,6 +29,7 @@ pub(crate) mod testing;
 mod traces;
 mod trial_tables;
 mod turns;
+mod watching;
 
 pub use baseline::{BaselineError, Baselines};
 pub use error::ResultsError;
@@ -45,3 +46,4 @@ pub use run_info::{EngineRecord, FORMAT, Host, Provenance, RunHardware, RunInfo,
 pub use summary::{Summary, ThroughputSummary};
 pub use traces::TraceStepRow;
 pub use trial_tables::{Discard, TrialTables};
+pub use watching::WatchCost;

@@ -9,7 +9,7 @@ use super::{
     cells::{CellColumn, nullable, required},
     certificates, hardware,
     schema::Kind,
-    service, traces,
+    service, traces, watching,
 };
 use crate::{
     cell::protocol::Load,
@@ -85,6 +85,7 @@ pub(super) fn columns<'a>() -> Vec<CellColumn<'a, PointRow<'a>>> {
         }
     }
     all.extend(traces::columns(|r: &PointRow| r.record));
+    all.extend(watching::columns(|r: &PointRow| r.record));
     all.push(nullable("latency_null_reason", Kind::Text, "", "why latencies are null", |r: &PointRow| {
         r.trial.and_then(|trial| trial.figures.latency_null_reason.clone())
     }));

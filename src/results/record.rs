@@ -1,6 +1,7 @@
 //! A point's outcome as the journal keeps it; the tables and reports are made from these.
 use serde::{Deserialize, Serialize};
 
+use super::WatchCost;
 use crate::{
     cell::protocol::{Method, TrialSummary},
     engine::{Broken, EngineInfo, ErrorKind},
@@ -269,6 +270,9 @@ pub struct PointRecord {
     /// What the GPU did, from trials of their own; None when tracing was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceRecord>,
+    /// What watching its trials costs; None when that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_cost: Option<WatchCost>,
     /// Why no further trial was run: `target`, `max_trials`, `max_time`, or `failed`.
     pub stopped_by: String,
 }
@@ -290,6 +294,7 @@ impl PointRecord {
             trials: Vec::new(),
             lost_launches: Vec::new(),
             trace: None,
+            watch_cost: None,
             stopped_by,
         }
     }

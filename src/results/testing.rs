@@ -109,6 +109,7 @@ pub(crate) fn point(number: u32, engine: &str, axes: &[(&str, &str)]) -> PointRe
         trials: Vec::new(),
         lost_launches: Vec::new(),
         trace: None,
+        watch_cost: None,
         stopped_by: "target".to_owned(),
     }
 }

@@ -18,6 +18,7 @@ mod point;
 mod progress;
 mod restarts;
 mod traced;
+mod watching;
 
 pub use capacity::{CapacityReport, find_capacity};
 pub use datasets::prepare;

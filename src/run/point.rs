@@ -21,10 +21,10 @@ use crate::{
 };
 
 /// What a trial works with.
-struct Hands<'a> {
-    cell: &'a mut Cell,
-    dir: &'a mut RunDir,
-    progress: &'a mut dyn Progress,
+pub(super) struct Hands<'a> {
+    pub(super) cell: &'a mut Cell,
+    pub(super) dir: &'a mut RunDir,
+    pub(super) progress: &'a mut dyn Progress,
 }
 
 impl Bench<'_> {
@@ -142,6 +142,10 @@ impl Bench<'_> {
             for ordinal in 0..policy.latency_trials {
                 self.counted(hands, record, method, ordinal, &mut repeats)?;
             }
+        }
+        record.watch_cost = self.watch_cost(hands, &record.point)?;
+        if let Some(cost) = &record.watch_cost {
+            hands.progress.note(&format!("{}: {}", record.point.label(), cost.line()));
         }
         Ok(())
     }

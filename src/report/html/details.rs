@@ -91,7 +91,7 @@ pub(super) fn tables(info: &RunInfo, records: &[PointRecord]) -> Vec<TableView> 
         all.push(table("machine-did", "What the machine did", period, hardware::telemetry_rows(records)));
         let says = "Shares of the trial’s time; docs/roofline.md says what they mean.";
         let mut limits = table("limits", "How far from its limits", says, hardware::limit_rows(records));
-        limits.after = hardware::missing(records);
+        limits.after = hardware::remarks(records);
         all.push(limits);
     }
     all

@@ -44,6 +44,7 @@ fn plan(trace: TraceMode) -> Plan {
             latency_trials: 1,
             device_clock: DeviceClockMode::Off,
             max_repeats: 0,
+            watch_cost: 0,
             clock_band: 0.05,
         },
         validity: tacho::validity::Limits::default(),
