@@ -19,9 +19,9 @@ const LAUNCHES: u32 = 2;
 const BLOCKS: u32 = 6;
 const SLOWDOWN: f64 = 0.02;
 const JUDGE: Judge = Judge { threshold: 0.01, resident: true, resamples: RESAMPLES, seed: 1 };
-/// A trial of about 7 ms.
+/// A trial of about 26 ms.
 const WORK: Work =
-    Work { batch: 2, input: 16, output: 8, step_base_us: 800.0, prefill_token_us: 5.0, decode_seq_us: 10.0 };
+    Work { batch: 2, input: 16, output: 8, step_base_us: 3200.0, prefill_token_us: 20.0, decode_seq_us: 40.0 };
 
 /// Counts SAME among equals and SLOWER among slower ones.
 pub(super) fn rates(program: &CellProgram, log: &Path, comparisons: u32) -> Result<Vec<Check>, String> {

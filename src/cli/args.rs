@@ -139,7 +139,7 @@ pub enum Command {
     },
     /// Check on this machine, now, that Tacho's figures and verdicts can be believed; keep the outcome for later runs
     ///
-    /// Takes about two minutes and wants the machine for itself.
+    /// Takes about three minutes and wants the machine for itself.
     #[command(after_help = exit::CALIBRATE_HELP)]
     Calibrate(calibrate::CalibrateArgs),
     /// Print a run in another tool's format, for the scripts and plots that people have for that tool

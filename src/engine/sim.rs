@@ -50,6 +50,9 @@ impl Seq {
     }
 }
 
+/// The latest wake-up from a step that `generate` makes up for.
+const LATE_NS: u64 = 1_000_000;
+
 /// The simulated engine.
 pub struct Sim {
     info: EngineInfo,
@@ -186,9 +189,8 @@ impl Sim {
         }
     }
 
-    /// One step; the caller has made sure that something runs.
-    fn step(&mut self, out: &mut EventBuf) -> Result<(), EngineError> {
-        let start_ns = self.now_ns();
+    /// One step from `start_ns` on; the caller has made sure that something runs. Gives when the step was to end.
+    fn step(&mut self, start_ns: u64, out: &mut EventBuf) -> Result<u64, EngineError> {
         let fault = self.options.fault.filter(|_| self.steps == self.options.fault_at_step);
         self.lasting_fault();
         self.endless |= fault == Some(Fault::Endless);
@@ -231,6 +233,7 @@ impl Sim {
             Time::Real => {}
         }
         let end_ns = self.now_ns();
+        let due_ns = if self.options.time == Time::Real { start_ns + cost_ns } else { end_ns };
         for index in 0..self.running.len() {
             let seq = &self.running[index];
             if seq.produced == 0 || seq.prefilled < seq.prompt {
@@ -265,7 +268,7 @@ impl Sim {
             waiting: self.waiting.len() as u32,
             kv_tokens: self.kv_used,
         });
-        Ok(())
+        Ok(due_ns)
     }
 }
 
@@ -311,10 +314,13 @@ impl Engine for Sim {
             index_of.insert(request.id, index);
             outputs.push((0, Vec::with_capacity(request.output_tokens as usize), None));
         }
+        let mut due_ns = self.now_ns();
         while !self.waiting.is_empty() || !self.running.is_empty() {
             out.clear();
             self.admit();
-            self.step(&mut out)?;
+            // Its own loop: how late this thread woke from a step does not put off the next one; a stall does.
+            let start_ns = due_ns.max(self.now_ns().saturating_sub(LATE_NS));
+            due_ns = self.step(start_ns, &mut out)?;
             for event in &out.events {
                 let Some(&index) = index_of.get(&event.request) else { continue };
                 let (input, ids, finish) = &mut outputs[index];
@@ -380,7 +386,7 @@ impl Engine for Sim {
             }
             return Ok(());
         }
-        self.step(out)
+        self.step(self.now_ns(), out).map(|_| ())
     }
 
     fn cancel(&mut self, id: RequestId) -> Result<(), EngineError> {

@@ -48,6 +48,12 @@ pub fn wake_on_time() {
     let _: rustix::io::Result<()> = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
 }
 
+/// Asks for the calling thread to be served before others (nice −20), which root and CAP_SYS_NICE may: for threads that others must not
+/// delay. Where it is refused the thread stays as it is.
+pub fn go_first() {
+    let _: rustix::io::Result<()> = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -20);
+}
+
 /// Waits until `deadline_ns` of CLOCK_MONOTONIC: sleeps up to shortly before it, then spins. How shortly, each thread learns
 /// from how late its sleeps ended: between 50 µs and 1 ms.
 pub fn sleep_until_ns(deadline_ns: u64) {

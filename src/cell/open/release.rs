@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    measure::{monotonic_ns, sleep_until_ns, wake_on_time},
+    measure::{go_first, monotonic_ns, sleep_until_ns, wake_on_time},
     workload::arrivals::Schedule,
 };
 
@@ -59,6 +59,7 @@ impl Releaser {
     /// The thread's whole work: releases every request at its time and wakes `driver` when it waits.
     pub(crate) fn run(&self, schedule: &Schedule, driver: &Thread) {
         wake_on_time();
+        go_first();
         let start_ns = loop {
             match self.start_ns.load(Ordering::Acquire) {
                 _ if self.stopped() => return,
