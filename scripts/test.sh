@@ -14,7 +14,7 @@ cd "$root"
 
 case ${1:-} in '' | lint) ;; *) die "unknown argument '$1'; expected lint or none" ;; esac
 if [ "${CI:-}" = true ]; then
-    export TACHO_CI_ENGINES=${TACHO_CI_ENGINES:-sim llama.cpp echo vllm max}
+    export TACHO_CI_ENGINES=${TACHO_CI_ENGINES:-sim llama.cpp echo vllm max sglang}
 fi
 log=$(mktemp)
 engines_log=$(mktemp)

@@ -190,6 +190,12 @@ fn engines_agree_on_greedy_outputs() {
         agreeing += usize::from(agree);
     }
     let ids: Vec<&str> = programs.iter().map(|(taker, _)| taker.id).collect();
+    for (place, one) in ids.iter().enumerate() {
+        for other in &ids[place + 1..] {
+            let same = all[one].iter().zip(&all[other]).filter(|(ours, theirs)| ours == theirs).count();
+            println!("{one} and {other} agree on all {TOKENS} tokens for {same} of {} prompts", prompts.len());
+        }
+    }
     println!("{} agree on all {TOKENS} tokens for {agreeing} of {} prompts", ids.join(", "), prompts.len());
     assert!(agreeing >= AGREEING, "expected at least {AGREEING} prompts on which all agree, found {agreeing}");
     fs::remove_dir_all(Path::new(env!("CARGO_TARGET_TMPDIR")).join("agreement")).unwrap();

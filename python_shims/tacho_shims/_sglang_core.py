@@ -120,7 +120,10 @@ class Core:
         self._steps = self._hits = self._retractions = 0
         # Prompt tokens computed by the batches whose results were processed since the last step.
         self._computed = 0
-        process = self._scheduler.process_batch_result
+        self._scheduler.process_batch_result = self._counting(self._scheduler.process_batch_result)
+
+    def _counting(self, process):
+        """The scheduler's `process_batch_result`, which also counts the step and the prompt tokens that it computed."""
 
         def process_batch_result(batch, result):
             process(batch, result)
@@ -130,7 +133,7 @@ class Core:
             prefilled = (batch.extend_num_tokens or 0) - len(batch.decoding_reqs or ()) if mode.is_extend() else 0
             self._computed += prefilled
 
-        self._scheduler.process_batch_result = process_batch_result
+        return process_batch_result
 
     def limits(self):
         return self._scheduler.max_req_input_len, self._scheduler.max_total_num_tokens
