@@ -57,7 +57,8 @@ fn takers() -> [Taker; 4] {
         Taker {
             id: "sglang",
             python: Some("TACHO_TEST_SGLANG"),
-            options: serde_json::json!({ "boundary": "in-core", "dtype": "float32", "device": "cpu" }),
+            // One thread: OpenMP's others spin while they wait, and SGLang's wait often.
+            options: serde_json::json!({ "boundary": "in-core", "dtype": "float32", "device": "cpu", "OMP_NUM_THREADS": 1 }),
         },
     ]
 }
