@@ -149,6 +149,7 @@ pub fn point() -> PointRecord {
         trials: Vec::new(),
         lost_launches: Vec::new(),
         trace: None,
+        watch_cost: None,
         stopped_by: "max_trials".to_owned(),
     }
 }
