@@ -47,17 +47,17 @@ missing() {
     printf '%s\n' "$2" >"$out/$1.missing"
 }
 
-# python_peer NAME ENGINE OPTION...: a Python engine: its environment, and weights.
+# python_peer NAME ID OPTION...: a Python engine: its environment, and weights.
 python_peer() {
-    local name=$1 engine=$2 python model
+    local name=$1 id=$2 python model
     shift 2
-    python=$(environment "$engine")
+    python=$(environment "$id")
     if [ -z "$python" ]; then
-        missing "$name" "its environment is not installed: tacho engines install $engine"
+        missing "$name" "its environment is not installed: tacho engines install $id"
     elif ! model=$("$root/scripts/model.sh" --safetensors); then
         missing "$name" "there is no model folder: scripts/model.sh --safetensors"
     else
-        peer "$name" "$here/$engine.sh" --python "$python" --model "$model" --rounds "$rounds" --seconds "$seconds" --tacho "$tacho" \
+        peer "$name" "$here/$id.sh" --python "$python" --model "$model" --rounds "$rounds" --seconds "$seconds" --tacho "$tacho" \
             --keep "$out/$name" "$@"
     fi
 }

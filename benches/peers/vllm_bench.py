@@ -65,6 +65,8 @@ def latencies():
     parser = FlexibleArgumentParser()
     latency.add_cli_args(parser)
     args = parser.parse_args()
+    # vLLM's own modules, imported as this name is, are to see the class.
+    assert vllm.LLM
     vllm.SamplingParams = greedy
     latency.main(args)
     told = json.loads(pathlib.Path(args.output_json).read_text())

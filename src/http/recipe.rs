@@ -8,7 +8,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::engine::{EngineInfo, LoadConfig};
+use crate::{
+    cache,
+    engine::{EngineInfo, LoadConfig},
+};
+
+/// Stands for the folder of [`cache::dir`].
+const CACHE: &str = "{cache}";
 
 /// An engine's `[server]` table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -20,7 +26,7 @@ pub struct ServerEntry {
     pub program: Vec<String>,
     /// Arguments, with `{model}`, `{port}`, `{max_seqs}`, `{max_model_len}` and `{seed}` filled in.
     pub arguments: Vec<String>,
-    /// Environment variables.
+    /// Environment variables. `{cache}` stands for Tacho's cache, and such a variable gives way to one that is set already.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Flags whose values are what the running cell of the same engine says of itself: flag → name in `effective`.
@@ -102,7 +108,11 @@ impl Recipe<'_> {
 
     /// Variables of the server's environment.
     pub fn env(&self) -> BTreeMap<String, String> {
-        let mut env = self.entry.env.clone();
+        let ours = self.entry.env.iter();
+        let ours = ours.filter(|(name, value)| !value.contains(CACHE) || std::env::var_os(name).is_none());
+        let cache = cache::dir();
+        let mut env: BTreeMap<String, String> =
+            ours.map(|(name, value)| (name.clone(), value.replace(CACHE, &cache.to_string_lossy()))).collect();
         env.extend(
             self.options().filter(|(name, _)| is_variable(name)).map(|(name, value)| (name.clone(), plain(value))),
         );
@@ -189,7 +199,7 @@ mod tests {
 
     #[test]
     fn options_become_flags_and_capitals_variables() {
-        let text = "program=['sh']\narguments=['--port','{port}','-n','{max_seqs}']\noptions='switches'\nown=['boundary']\n\
+        let text = "program=['sh']\nenv={TACHO_TEST_KEPT='{cache}/kept',PATH='{cache}'}\narguments=['--port','{port}','-n','{max_seqs}']\noptions='switches'\nown=['boundary']\n\
                     effective={'--kv'='kv_bytes'}\nhealth='/health'\nprompt='ids'";
         let entry: ServerEntry = toml::from_str(text).unwrap();
         let said = json!({ "boundary": "in-core", "dtype": "float32", "enforce_eager": true, "async_x": false, "none": null,
@@ -212,7 +222,10 @@ mod tests {
         let expected =
             ["--port", "81", "-n", "4", "--kv", "7", "--no-async-x", "--dtype", "float32", "--enforce-eager"];
         assert_eq!(words, expected);
-        assert_eq!(recipe.env(), BTreeMap::from([("VLLM_X".to_owned(), "1".to_owned())]));
+        // PATH is set already.
+        let kept = cache::dir().join("kept").to_string_lossy().into_owned();
+        let env = [("TACHO_TEST_KEPT".to_owned(), kept), ("VLLM_X".to_owned(), "1".to_owned())];
+        assert_eq!(recipe.env(), BTreeMap::from(env));
         let set = ServerEntry { options: OptionFlags::Set, program: Vec::new(), ..entry.clone() };
         let recipe = Recipe { entry: &set, ..recipe };
         assert!(recipe.command(81).unwrap_err().contains("--server PROGRAM"));
