@@ -215,7 +215,8 @@ mod tests {
     #[test]
     fn options_become_flags_and_capitals_variables() {
         let text = "program=['sh']\nenv={TACHO_TEST_KEPT='{cache}/kept',PATH='{cache}'}\ncpu_env={ON='cpu'}\n\
-                    cpu_arguments=['--on','cpu']\narguments=['--port','{port}','-n','{max_seqs}']\noptions='switches'\nown=['boundary']\n\
+                    cpu_arguments=['--on','cpu']\narguments=['--port','{port}','-n','{max_seqs}']\n\
+                    options='switches'\nown=['boundary']\n\
                     effective={'--kv'='kv_bytes'}\nhealth='/health'\nprompt='ids'";
         let entry: ServerEntry = toml::from_str(text).unwrap();
         let said = json!({ "boundary": "in-core", "dtype": "float32", "enforce_eager": true, "async_x": false, "none": null,
