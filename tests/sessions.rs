@@ -172,6 +172,110 @@ fn an_open_load_starts_conversations_by_its_arrivals() {
     assert!(waits.iter().any(|wait| *wait != waits[0]));
 }
 
+/// Conversations of 1 to 7 turns, 4 on average, whose prompts have 8 tokens and whose answers have `output`.
+fn of_many_lengths(sessions: u32, output: u32) -> (tempfile::TempDir, SavedRef, u32) {
+    let turns: Vec<u32> = (0..sessions).map(|session| 1 + session * 5 % 7).collect();
+    let total = turns.iter().sum();
+    let prompt = |request: u32| ((0..8).map(|place| 4 + (request * 8 + place) % 31_000).collect(), Some(output));
+    let requests: Vec<(Vec<u32>, Option<u32>)> = (0..total).map(prompt).collect();
+    let saved = Saved::new(&requests, Value::Null).unwrap().with_turns(turns).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w");
+    saved.write(&path).unwrap();
+    let digest = saved.header().digest.clone();
+    (dir, SavedRef { path, digest, order: Order::File, think: None }, total)
+}
+
+/// An open trial of so many conversations a second, with exponential times to think.
+fn open_trial(
+    engine: &mut Sim,
+    from: &SavedRef,
+    (sessions, rate, think_s, stream): (u32, f64, u64, u64),
+    max_in_flight: Option<u32>,
+) -> (TrialSummary, Vec<RequestRow>) {
+    let arrivals = ArrivalSpec { process: "poisson".parse().unwrap(), rate: Some(rate) };
+    let spec = TrialSpec {
+        trial: 0,
+        kind: TrialKind::Timed,
+        method: Method::Steps,
+        load: Load::Open { arrivals, max_in_flight },
+        device_clock: Default::default(),
+        workload: WorkloadSpec {
+            requests: sessions,
+            input: LengthDist::Data(None),
+            output: LengthDist::Data(None),
+            sampling: Default::default(),
+            seed: 5,
+            stream,
+            ids: engine.info().model.ordinary_ids.clone(),
+            saved: Some(SavedRef {
+                think: Some(ThinkTime::Exponential { mean_ns: think_s * 1000 * MS }),
+                ..from.clone()
+            }),
+        },
+    };
+    let mut rows = Requests::default();
+    let summary = run_trial(engine, &spec, &mut rows).unwrap();
+    (summary, rows.0)
+}
+
+/// One at a time, 10 ms each: 100 turns, or 25 conversations, a second.
+fn one_at_a_time() -> Sim {
+    sim(
+        json!({ "time": "virtual", "step_base_us": 10_000.0, "prefill_token_us": 0.0, "decode_seq_us": 0.0, "max_seqs": 1 }),
+    )
+}
+
+#[test]
+fn conversations_that_outrun_the_engine_end_the_trial_early() {
+    let sessions = 4000;
+    let (_dir, from, total) = of_many_lengths(sessions, 1);
+    for (rate, think_s, max_in_flight) in [(50.0, 1, None), (37.5, 5, None), (37.5, 5, Some(4))] {
+        let mut engine = one_at_a_time();
+        let (summary, rows) = open_trial(&mut engine, &from, (sessions, rate, think_s, 1), max_in_flight);
+        let saturation = summary.schedule.unwrap().saturation.unwrap();
+        assert!(saturation.arrived < total / 2, "{rate}: {saturation:?} of {total}");
+        assert_eq!(summary.requests + saturation.unfinished, saturation.arrived);
+        assert_eq!(saturation.arrived + saturation.not_released, total);
+        assert!(saturation.reason.contains("turns that were due"), "{}", saturation.reason);
+        // Every turn that was due has its row, once, and those that were cut off their conversation and their time.
+        assert_eq!(rows.len() as u32, saturation.arrived);
+        let mut numbers: Vec<u32> = rows.iter().map(|row| row.request).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), rows.len());
+        let cut: Vec<&RequestRow> = rows.iter().filter(|row| row.last_ns == NONE).collect();
+        assert_eq!(cut.len() as u32, saturation.unfinished);
+        assert!(cut.iter().all(|row| row.session < sessions && row.scheduled_ns <= summary.end_ns), "{rate}");
+        assert!(cut.iter().all(|row| (row.turn == 0) == (row.released_ns != NONE)));
+        // The engine is as good as new.
+        let (after, _) = open_trial(&mut engine, &from, (sessions, 5.0, 1, 2), None);
+        assert_eq!((after.requests, after.schedule.unwrap().saturation), (total, None));
+    }
+}
+
+#[test]
+fn conversations_that_only_grow_in_number_end_no_trial() {
+    let sessions = 4000;
+    let (_dir, from, total) = of_many_lengths(sessions, 1);
+    let many = json!({ "time": "virtual", "step_base_us": 100_000.0, "prefill_token_us": 0.0, "decode_seq_us": 0.0 });
+    // Filling up for the times that they think, to many hundreds; nearly or exactly full; with turns that take long themselves.
+    for stream in 1..=5 {
+        for (rate, think_s) in [(20.0, 10), (20.0, 60), (22.5, 5), (25.0, 5)] {
+            let (summary, _) = open_trial(&mut one_at_a_time(), &from, (sessions, rate, think_s, stream), None);
+            assert_eq!(summary.schedule.unwrap().saturation, None, "{rate}/s, {think_s} s, stream {stream}");
+            assert_eq!(summary.requests, total);
+        }
+    }
+    let (_dir, from, _) = of_many_lengths(sessions, 30);
+    for (rate, think_s) in [(20.0, 10), (100.0, 2), (100.0, 60)] {
+        let mut options = many.clone();
+        options["max_seqs"] = 8192.into();
+        let (summary, _) = open_trial(&mut sim(options), &from, (sessions, rate, think_s, 1), None);
+        assert_eq!(summary.schedule.unwrap().saturation, None, "turns of 3 s, {rate}/s, {think_s} s");
+    }
+}
+
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/datasets").join(name)
 }

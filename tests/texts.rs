@@ -127,6 +127,7 @@ fn a_kept_calibration_is_shown_as_it_was() {
             check("ITL", "ms", 5.25, Some(5.2), 0.02, Outcome::Failed),
             check("A/A pairs called SAME", "", 0.975, None, 0.95, Outcome::Passed),
         ],
+        missing: [("a clock".to_owned(), "made up for this test".to_owned())].into(),
     };
     kept.keep(&scratch.0.path().join("cache/calibration")).unwrap();
     insta::assert_snapshot!(scratch.says(&["calibrate", "--kept"], 6));

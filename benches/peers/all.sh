@@ -5,7 +5,8 @@
 #
 #   --rounds N       of each peer (default 6, the fewest with a 95 % interval)
 #   --seconds N      a peer starts no further round once N seconds have passed (default 1200)
-#   --only LIST      of llama,vllm,sglang,max,trtllm,load (default all)
+#   --only LIST      of llama,vllm,vllm-latency,sglang,sglang-one-batch,max,trtllm,load
+#                    (default all)
 #   --tacho PROGRAM  a built `tacho` with its cells beside it; without it, this clone's is built
 #   --keep FOLDER    keeps each peer's output and files there
 #
@@ -14,11 +15,11 @@
 # shellcheck source=benches/peers/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-rounds=6 seconds=1200 only=llama,vllm,sglang,max,trtllm,load tacho='' keep=''
+rounds=6 seconds=1200 only=llama,vllm,vllm-latency,sglang,sglang-one-batch,max,trtllm,load tacho='' keep=''
 read_options rounds seconds only tacho keep -- "$@"
 whole_numbers "$rounds" "$seconds"
 for name in ${only//,/ }; do
-    case $name in llama | vllm | sglang | max | trtllm | load) ;; *) die "--only: no peer is called '$name'" ;; esac
+    case $name in llama | vllm | vllm-latency | sglang | sglang-one-batch | max | trtllm | load) ;; *) die "--only: no peer is called '$name'" ;; esac
 done
 have python3 || die "python3 is needed to read the figures"
 tacho_program
@@ -46,17 +47,17 @@ missing() {
     printf '%s\n' "$2" >"$out/$1.missing"
 }
 
-# A Python engine: its environment, and weights.
+# python_peer NAME ID OPTION...: a Python engine: its environment, and weights.
 python_peer() {
-    local name=$1 python model
-    shift
-    python=$(environment "$name")
+    local name=$1 id=$2 python model
+    shift 2
+    python=$(environment "$id")
     if [ -z "$python" ]; then
-        missing "$name" "its environment is not installed: tacho engines install $name"
+        missing "$name" "its environment is not installed: tacho engines install $id"
     elif ! model=$("$root/scripts/model.sh" --safetensors); then
         missing "$name" "there is no model folder: scripts/model.sh --safetensors"
     else
-        peer "$name" "$here/$name.sh" --python "$python" --model "$model" --rounds "$rounds" --seconds "$seconds" --tacho "$tacho" \
+        peer "$name" "$here/$id.sh" --python "$python" --model "$model" --rounds "$rounds" --seconds "$seconds" --tacho "$tacho" \
             --keep "$out/$name" "$@"
     fi
 }
@@ -74,8 +75,10 @@ for name in ${only//,/ }; do
             peer llama "$here/llama.sh" "$rounds"
         fi
         ;;
-    vllm | sglang) python_peer "$name" "${dtype[@]}" ;;
-    max) python_peer max ;;
+    vllm | sglang) python_peer "$name" "$name" "${dtype[@]}" ;;
+    vllm-latency) python_peer "$name" vllm --tool latency "${dtype[@]}" ;;
+    sglang-one-batch) python_peer "$name" sglang --tool one-batch "${dtype[@]}" ;;
+    max) python_peer max max ;;
     trtllm)
         if have trtllm-bench; then
             missing trtllm "trtllm-bench is here, but Tacho's TensorRT-LLM doors were never tried with the real library: there is nothing to hold it against"

@@ -11,7 +11,9 @@ from pathlib import Path
 REASONS = {
     "llama": "Tacho picks every token (an argmax over the vocabulary); llama-batched-bench feeds random ids and picks none",
     "vllm": "the same call on both sides: within noise where the device is the limit; where the host is, not explained (docs/results/README.md)",
+    "vllm-latency": "the same call on both sides: within noise where the device is the limit; where the host is, not explained (docs/results/README.md)",
     "sglang": "the same call on both sides: within noise where the device is the limit; where the host is, not explained (docs/results/README.md)",
+    "sglang-one-batch": "SGLang's model runner step by step, without the scheduler that Tacho's side runs; it waits for the device at every step",
     "max": "`max generate` also tokenises, decodes and prints each token, and yields to an event loop every step",
 }
 _NUMBER = r"([0-9.]+)"

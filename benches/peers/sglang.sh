@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tacho's SGLang cell side by side with SGLang's own offline throughput benchmark, over the very same SGLang environment.
+# Tacho's SGLang cell side by side with SGLang's own benchmarks without a server, over the very same SGLang environment.
 #
 #   benches/peers/sglang.sh --python PYTHON --model FOLDER [OPTION...]
 #
@@ -9,8 +9,9 @@
 #   --trials N            timed trials a process, of which the median counts (default 3)
 #   --requests N          requests, all handed over in one call (default 32)
 #   --input N, --output N exact lengths in tokens (default 128 and 64)
-#   --boundary NAME       Tacho's: child-core (default), which is how the benchmark runs SGLang, or in-core, where the ratio
-#                         also says what SGLang's processes and messages cost
+#   --tool NAME           offline (default), its offline throughput, or one-batch, a batch without a scheduler; see below
+#   --boundary NAME       Tacho's: child-core (default), which is how the offline benchmark runs SGLang, or in-core, where that ratio
+#                         also says what SGLang's processes and messages cost; in-core for one-batch unless named
 #   --engine NAME=VALUE   a field of SGLang's ServerArgs, for both sides: true or false for a flag; repeatable
 #   --tacho PROGRAM       a built `tacho` with its cells beside it; without it, this clone's is built
 #   --keep FOLDER         keeps each round's files there
@@ -25,18 +26,31 @@
 # What differs: the ids are random on both sides, not the same ones. The benchmark's own `random` requests are not used: it
 # fetches ShareGPT for them, and its `--random-range-ratio 0.0` means lengths uniform from 1 up to the given one.
 #
+# `--tool one-batch` is `python -m sglang.benchmark.one_batch` as it ships: SGLang's model runner in the benchmark's own process, prompt
+# and decode steps of a batch called one after the other, each waited for. No scheduler, no requests, no stop conditions, no result
+# for anyone: the ratio says what SGLang's own scheduler and Tacho together cost. Its ids are below 10000; its warm-up is one batch with at most 32 output
+# tokens; the model needs a tokenizer, which it loads and does not use.
+#
 # The table has a row by rounds (a process's median against the other's) and one by trials (the first against the first, and so
 # on). Rounds are independent of each other; trials of one process are not, so that their interval is narrower than it should
 # be if processes differ. Figures count on a quiet machine only.
 # shellcheck source=benches/peers/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-python='' model='' rounds=6 trials=3 requests=32 input=128 output=64 boundary=child-core tacho='' keep='' seconds=''
+python='' model='' rounds=6 trials=3 requests=32 input=128 output=64 boundary='' tool=offline tacho='' keep='' seconds=''
 engine=()
-read_options python model rounds trials requests input output boundary engine tacho keep seconds -- "$@"
+read_options python model rounds trials requests input output boundary tool engine tacho keep seconds -- "$@"
 [ -x "$python" ] || die "--python: expected the python of an environment with SGLang, found '$python'"
 [ -f "$model/config.json" ] || die "--model: expected a folder with config.json, found '$model'"
 whole_numbers "$rounds" "$trials" "$requests" "$input" "$output" "${seconds:-1}"
+case $tool in
+offline) boundary=${boundary:-child-core} ;;
+one-batch)
+    boundary=${boundary:-in-core}
+    [ -f "$model/tokenizer.json" ] || die "--tool one-batch: expected a model with a tokenizer, found no $model/tokenizer.json"
+    ;;
+*) die "--tool: offline or one-batch" ;;
+esac
 case $boundary in in-core | child-core) ;; *) die "--boundary: in-core or child-core" ;; esac
 tacho_program
 
@@ -71,11 +85,17 @@ export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 DO_NOT_TRACK=1 PYTHONNOUSERSITE=1
 export SGLANG_HOST_IP=127.0.0.1 GLOO_SOCKET_IFNAME=lo NCCL_SOCKET_IFNAME=lo
 unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
+bench=("$python" "$here/sglang_ids.py" --skip-tokenizer-init --dataset-name random --num-prompts "$requests" --random-input-len "$input"
+    --random-output-len "$output" --seed 1)
+if [ "$tool" = one-batch ]; then
+    bench=("$python" -m sglang.benchmark.one_batch --input-len "$input" --output-len "$output" --batch-size)
+    for ((trial = 0; trial < trials; trial++)); do bench+=("$requests"); done
+fi
+
 measure_peer() {
     rm -f "$out/peer.$1.jsonl"
-    PEER_TRIALS=$trials PEER_TIMES=$out/peer.$1.times "$python" "$here/sglang_ids.py" --model-path "$model" \
-        --skip-tokenizer-init --disable-radix-cache --grammar-backend none --log-level error --dataset-name random \
-        --num-prompts "$requests" --random-input-len "$input" --random-output-len "$output" --seed 1 --result-filename "$out/peer.$1.jsonl" "${theirs[@]}" >"$out/peer.$1.log" 2>&1 ||
+    PEER_TRIALS=$trials PEER_TIMES=$out/peer.$1.times "${bench[@]}" --model-path "$model" --disable-radix-cache --grammar-backend none \
+        --log-level error --result-filename "$out/peer.$1.jsonl" "${theirs[@]}" >"$out/peer.$1.log" 2>&1 ||
         die "SGLang's benchmark failed: $(tail -n 20 "$out/peer.$1.log")"
 }
 measure_tacho() {
@@ -86,4 +106,4 @@ measure_tacho() {
         die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
 }
 alternate
-"$python" "$here/sglang_table.py" "$out" "$measured" "$requests" "$input" "$output" "$boundary"
+"$python" "$here/sglang_table.py" "$out" "$measured" "$requests" "$input" "$output" "$boundary" "$tool"

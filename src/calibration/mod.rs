@@ -1,13 +1,17 @@
-//! Whether the figures and verdicts of Tacho can be believed on this machine, now: clocks, the harness's own cost, how late
+//! Whether the figures and verdicts of Tacho can be believed on this machine, now: clocks (a GPU's too), the harness's own cost, how late
 //! requests are released, the simulated engine against its closed form, and how often verdicts on it are right.
 
+mod gpu;
 pub mod harness;
 mod release;
 mod stack;
 mod state;
 mod verdicts;
 
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +92,9 @@ pub struct Calibration {
     pub load_average: Option<f64>,
     /// What was looked at.
     pub checks: Vec<Check>,
+    /// What was not looked at, and why; that is neither passed nor failed.
+    #[serde(default)]
+    pub missing: BTreeMap<String, String>,
 }
 
 impl Calibration {
@@ -102,20 +109,28 @@ impl Calibration {
     }
 }
 
-/// Calibrates this machine. `sim` is the cell program of the simulated engine, whose log goes to `log`; `comparisons` is how
-/// many comparisons of each kind are judged, [`COMPARISONS`] for a calibration that counts. `say` is told what comes next.
+/// Calibrates this machine. `sim` is the cell program of the simulated engine, whose log goes to `log`; `gpu` the program that
+/// measures a GPU, or why there is none; `comparisons` how many comparisons of each kind are judged, [`COMPARISONS`] for a
+/// calibration that counts. `say` is told what comes next.
 ///
 /// # Errors
 /// A sentence when a cell cannot be started or its engine fails.
 pub fn calibrate(
     sim: &CellProgram,
     log: &Path,
+    gpu: Result<PathBuf, String>,
     comparisons: u32,
     say: &mut dyn FnMut(&str),
 ) -> Result<Calibration, String> {
     let host = crate::results::Host::read();
     say("clock");
     let mut checks = harness::clock();
+    say("the GPU's event clock");
+    let mut missing = BTreeMap::new();
+    match gpu.and_then(|program| gpu::clock(&program)) {
+        Ok(found) => checks.extend(found),
+        Err(reason) => drop(missing.insert("the GPU's event clock".to_owned(), reason)),
+    }
     say("harness");
     checks.extend(harness::costs()?);
     say("release of an open load");
@@ -130,5 +145,6 @@ pub fn calibrate(
         tacho: Provenance::of_this_program(),
         load_average: host.load_average.map(|[one, ..]| one),
         checks,
+        missing,
     })
 }

@@ -94,6 +94,7 @@ mod tests {
             tacho: Provenance::of_this_program(),
             load_average: None,
             checks: vec![Check::at_most("token event", value, 100.0, "ns", "")],
+            missing: Default::default(),
         }
     }
 

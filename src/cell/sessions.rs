@@ -70,6 +70,31 @@ impl Sessions {
         self.started
     }
 
+    /// Whether no conversation is left to begin.
+    pub(super) fn all_begun(&self) -> bool {
+        self.started == self.turns.sessions()
+    }
+
+    /// How many turns are due in an open load and were not taken.
+    pub(super) fn waiting(&self, feed: &Feed<'_>, now_ns: u64) -> u32 {
+        let firsts = feed.released(now_ns).saturating_sub(self.started);
+        // The soonest one tells of all when none is due.
+        let later = if self.next_due_ns() <= now_ns { self.overdue(now_ns).count() as u32 } else { 0 };
+        firsts + later
+    }
+
+    /// All requests that are due in an open load, `taken` ones among them.
+    pub(super) fn due(&self, feed: &Feed<'_>, now_ns: u64, taken: impl Fn(u32) -> bool) -> Vec<u32> {
+        let begun =
+            (0..self.started).flat_map(|session| self.turns.requests(session)).filter(|request| taken(*request));
+        let firsts = (self.started..feed.released(now_ns)).map(|session| self.turns.requests(session).start);
+        begun.chain(self.overdue(now_ns)).chain(firsts).collect()
+    }
+
+    fn overdue(&self, now_ns: u64) -> impl Iterator<Item = u32> {
+        self.thinking.iter().filter(move |Reverse((due_ns, _))| *due_ns <= now_ns).map(|Reverse((_, request))| *request)
+    }
+
     /// A request's conversation and turn.
     pub(super) fn place(&self, request: u32) -> (u32, u32) {
         self.turns.place(request)

@@ -13,7 +13,10 @@ use tacho::{
     plan::registry::Registry,
 };
 
-use super::exit::{self, Failure};
+use super::{
+    ceilings::program_for_a_gpu,
+    exit::{self, Failure},
+};
 
 /// The arguments of `tacho calibrate`.
 #[derive(Args, Debug)]
@@ -48,7 +51,8 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
         let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;
         let sim = registry.cell_program("sim").map_err(|error| engine(error.to_string()))?;
         let log = std::env::temp_dir().join(format!("tacho-calibrate-{}.log", std::process::id()));
-        let found = measure(&sim, &log, args.comparisons, &mut |what| eprintln!("measuring: {what} …"));
+        let gpu = program_for_a_gpu();
+        let found = measure(&sim, &log, gpu, args.comparisons, &mut |what| eprintln!("measuring: {what} …"));
         let found = found.map_err(engine)?;
         // Only an error leaves it, to be read.
         let _ = std::fs::remove_file(&log);
@@ -86,6 +90,9 @@ fn print(found: &Calibration, out: &mut impl Write) -> io::Result<()> {
         ]);
     }
     writeln!(out, "{table}")?;
+    for (what, reason) in &found.missing {
+        writeln!(out, "not looked at: {what}: {reason}")?;
+    }
     let word = if found.passed() { "passed" } else { "FAILED" };
     let load = found.load_average.map_or(String::new(), |load| format!(", load average {load} when it began"));
     writeln!(out, "calibration {word}, {}{load}", found.at)

@@ -33,6 +33,23 @@ pub fn open_gpus() -> Result<Box<dyn GpuProbe>, String> {
     }
 }
 
+/// The program that measures a GPU. The error says how to build it.
+fn gpu_program() -> Result<PathBuf, String> {
+    beside(GPU_PROGRAM).map_err(|folders| {
+        format!(
+            "the program {GPU_PROGRAM}, which measures a GPU, is in none of {}: build it with \
+             `cargo build --release -p tacho-cuda`",
+            folders.join(", ")
+        )
+    })
+}
+
+/// The program that measures a GPU, where the driver shows one to CUDA programs. The error says why there is none.
+pub fn program_for_a_gpu() -> Result<PathBuf, String> {
+    let devices = open_gpus().and_then(|probe| visible_from_env(&probe.devices()?))?;
+    if devices.is_empty() { Err("no GPU is visible to CUDA".to_owned()) } else { gpu_program() }
+}
+
 /// The first GPU's, measured or kept. The error says why there are none.
 fn of_gpu(kept: bool) -> Result<Ceilings, String> {
     let devices = open_gpus().and_then(|probe| visible_from_env(&probe.devices()?))?;
@@ -40,13 +57,7 @@ fn of_gpu(kept: bool) -> Result<Ceilings, String> {
     if kept {
         return Ceilings::of_gpu(&dir(), device);
     }
-    let program = beside(GPU_PROGRAM).map_err(|folders| {
-        format!(
-            "the program {GPU_PROGRAM}, which measures a GPU, is in none of {}: build it with \
-             `cargo build --release -p tacho-cuda`",
-            folders.join(", ")
-        )
-    })?;
+    let program = gpu_program()?;
     let mut found = Ceilings::measure_gpu(&program)?;
     // By the same name as a run will look for.
     found.device.driver = device.driver.clone().or(found.device.driver);

@@ -8,7 +8,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::engine::{EngineInfo, LoadConfig};
+use crate::{
+    cache,
+    engine::{EngineInfo, LoadConfig},
+};
+
+/// Stands for the folder of [`cache::dir`].
+const CACHE: &str = "{cache}";
 
 /// An engine's `[server]` table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -20,9 +26,15 @@ pub struct ServerEntry {
     pub program: Vec<String>,
     /// Arguments, with `{model}`, `{port}`, `{max_seqs}`, `{max_model_len}` and `{seed}` filled in.
     pub arguments: Vec<String>,
-    /// Environment variables.
+    /// Environment variables. `{cache}` stands for Tacho's cache, and such a variable gives way to one that is set already.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Variables beside `env` where the running cell computes on a CPU.
+    #[serde(default)]
+    pub cpu_env: BTreeMap<String, String>,
+    /// Arguments beside `arguments` where the running cell computes on a CPU.
+    #[serde(default)]
+    pub cpu_arguments: Vec<String>,
     /// Flags whose values are what the running cell of the same engine says of itself: flag → name in `effective`.
     #[serde(default)]
     pub effective: BTreeMap<String, String>,
@@ -83,7 +95,8 @@ impl Recipe<'_> {
     /// A sentence when there is no program, or something to fill in is missing.
     pub fn command(&self, port: u16) -> Result<Vec<OsString>, String> {
         let mut command: Vec<OsString> = self.programs()?;
-        for argument in &self.entry.arguments {
+        let on_cpu: &[String] = if self.on_cpu() { &self.entry.cpu_arguments } else { &[] };
+        for argument in self.entry.arguments.iter().chain(on_cpu) {
             command.push(self.fill(argument, port)?.into());
         }
         for (flag, name) in &self.entry.effective {
@@ -102,11 +115,23 @@ impl Recipe<'_> {
 
     /// Variables of the server's environment.
     pub fn env(&self) -> BTreeMap<String, String> {
-        let mut env = self.entry.env.clone();
+        let ours = self.entry.env.iter();
+        let ours = ours.filter(|(name, value)| !value.contains(CACHE) || std::env::var_os(name).is_none());
+        let cache = cache::dir();
+        let mut env: BTreeMap<String, String> =
+            ours.map(|(name, value)| (name.clone(), value.replace(CACHE, &cache.to_string_lossy()))).collect();
+        if self.on_cpu() {
+            env.extend(self.entry.cpu_env.clone());
+        }
         env.extend(
             self.options().filter(|(name, _)| is_variable(name)).map(|(name, value)| (name.clone(), plain(value))),
         );
         env
+    }
+
+    /// Of the cell; before there is one, nothing is known.
+    fn on_cpu(&self) -> bool {
+        self.info.is_some_and(|info| info.gpu_in_process.is_none())
     }
 
     fn options(&self) -> impl Iterator<Item = (&String, &Json)> {
@@ -189,7 +214,9 @@ mod tests {
 
     #[test]
     fn options_become_flags_and_capitals_variables() {
-        let text = "program=['sh']\narguments=['--port','{port}','-n','{max_seqs}']\noptions='switches'\nown=['boundary']\n\
+        let text = "program=['sh']\nenv={TACHO_TEST_KEPT='{cache}/kept',PATH='{cache}'}\ncpu_env={ON='cpu'}\n\
+                    cpu_arguments=['--on','cpu']\narguments=['--port','{port}','-n','{max_seqs}']\n\
+                    options='switches'\nown=['boundary']\n\
                     effective={'--kv'='kv_bytes'}\nhealth='/health'\nprompt='ids'";
         let entry: ServerEntry = toml::from_str(text).unwrap();
         let said = json!({ "boundary": "in-core", "dtype": "float32", "enforce_eager": true, "async_x": false, "none": null,
@@ -209,10 +236,30 @@ mod tests {
         let recipe = Recipe { entry: &entry, program: None, python: None, load: &load, info: Some(&info) };
         let command = recipe.command(81).unwrap();
         let words: Vec<&str> = command[1..].iter().map(|word| word.to_str().unwrap()).collect();
-        let expected =
-            ["--port", "81", "-n", "4", "--kv", "7", "--no-async-x", "--dtype", "float32", "--enforce-eager"];
+        let expected = [
+            "--port",
+            "81",
+            "-n",
+            "4",
+            "--on",
+            "cpu",
+            "--kv",
+            "7",
+            "--no-async-x",
+            "--dtype",
+            "float32",
+            "--enforce-eager",
+        ];
         assert_eq!(words, expected);
-        assert_eq!(recipe.env(), BTreeMap::from([("VLLM_X".to_owned(), "1".to_owned())]));
+        // PATH is set already.
+        let kept = cache::dir().join("kept").to_string_lossy().into_owned();
+        let env = [("ON", "cpu"), ("TACHO_TEST_KEPT", &kept), ("VLLM_X", "1")];
+        assert_eq!(recipe.env(), env.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let mut on_gpu = info.clone();
+        on_gpu.gpu_in_process = Some(true);
+        let on_gpu = Recipe { info: Some(&on_gpu), ..recipe };
+        assert!(!on_gpu.env().contains_key("ON"));
+        assert!(!on_gpu.command(81).unwrap().iter().any(|word| word == "--on"));
         let set = ServerEntry { options: OptionFlags::Set, program: Vec::new(), ..entry.clone() };
         let recipe = Recipe { entry: &set, ..recipe };
         assert!(recipe.command(81).unwrap_err().contains("--server PROGRAM"));

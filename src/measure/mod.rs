@@ -2,6 +2,7 @@
 
 mod clock;
 mod device;
+pub mod events;
 #[cfg(feature = "harness")]
 pub mod telemetry;
 #[cfg(feature = "harness")]

@@ -12,7 +12,7 @@ use crate::{measure::telemetry::GpuDevice, results::files::replace};
 
 /// Raised when the meaning of a field changes.
 pub const SCHEMA: u32 = 1;
-/// The program that measures a GPU's ceilings, found beside `tacho` as cells are.
+/// The program that measures a GPU's clock and ceilings, found beside `tacho` as cells are.
 pub const GPU_PROGRAM: &str = "tacho-cuda";
 
 /// Whose ceilings these are. What is None is not told, or not a matter of such a device.
@@ -107,18 +107,9 @@ impl Ceilings {
     /// # Errors
     /// A sentence for a person: why the program gave none.
     pub fn measure_gpu(program: &Path) -> Result<Self, String> {
+        let output = ask_gpu_program(program, "ceilings")?;
         let name = program.display();
-        let output = Command::new(program)
-            .args(["ceilings", "--json"])
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| format!("{name} cannot be started: {error}"))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-            return Err(format!("{name} ended with {}: {last}", output.status));
-        }
-        Self::parse(&output.stdout).map_err(|error| format!("{name} gave no ceilings: {error}"))
+        Self::parse(&output).map_err(|error| format!("{name} gave no ceilings: {error}"))
     }
 
     /// Keeps them in `dir` until they are measured again.
@@ -163,6 +154,25 @@ impl Ceilings {
             )
         })
     }
+}
+
+/// What [`GPU_PROGRAM`], found at `program`, answers to a command, as JSON.
+///
+/// # Errors
+/// A sentence for a person, with the program's last words, when it cannot be started or fails.
+pub fn ask_gpu_program(program: &Path, command: &str) -> Result<Vec<u8>, String> {
+    let name = program.display();
+    let output = Command::new(program)
+        .args([command, "--json"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{name} cannot be started: {error}"))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    Err(format!("{name} ended with {}: {last}", output.status))
 }
 
 /// By what makes other ceilings: the device, its driver, its clocks.

@@ -15,7 +15,7 @@ mod model;
 mod shape;
 mod work;
 
-pub use ceilings::{Ceilings, CeilingsDevice, GPU_PROGRAM, SCHEMA as CEILINGS_SCHEMA};
+pub use ceilings::{Ceilings, CeilingsDevice, GPU_PROGRAM, SCHEMA as CEILINGS_SCHEMA, ask_gpu_program};
 pub use cpu::{cpu_device, last_level_cache_bytes, measure_cpu};
 pub use judge::{Bound, Busy, GapSplit, Known, Roofline, gap_split, judge};
 pub use model::Model;

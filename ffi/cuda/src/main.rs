@@ -1,17 +1,20 @@
-//! The GPU's facts and ceilings, as text or JSON. A machine without a CUDA device gets an answer that says so; only ceilings,
-//! which then cannot be had, end with status 3.
+//! The GPU's facts, its clock and its ceilings, as text or JSON. A machine without a CUDA device gets an answer that says so; only
+//! what is measured, which then cannot be had, ends with status 3.
 use std::process::ExitCode;
 
 use serde::Serialize;
+use tacho::measure::events::EventFigures;
 use tacho_cuda::{
     ceilings::{self, Ceilings, SCHEMA},
+    clock_check,
     driver::{self, Device},
 };
 
 const USAGE: &str = "\
-Usage: tacho-cuda info|ceilings [--json] [--device N]
+Usage: tacho-cuda info|clock|ceilings [--json] [--device N]
 
   info       what the CUDA driver shows to this process
+  clock      how finely a device's events tell time, what one costs, whether they agree with the host (about 2 s)
   ceilings   what a device can do at most: bandwidths, matrix rates, launches (about 20 s; nothing else should use it)
 
   --json     print JSON
@@ -26,7 +29,7 @@ struct Info {
     reason: Option<String>,
 }
 
-/// Exit status of `ceilings` without a device.
+/// Exit status of `clock` and `ceilings` without a device.
 const NO_DEVICE: u8 = 3;
 
 fn main() -> ExitCode {
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
             match missing {
                 None => ExitCode::SUCCESS,
                 Some(reason) => {
-                    eprintln!("tacho-cuda: no ceilings: {reason}");
+                    eprintln!("tacho-cuda: {reason}");
                     ExitCode::from(NO_DEVICE)
                 }
             }
@@ -72,11 +75,19 @@ fn run(arguments: &[String]) -> Result<(String, Option<String>), String> {
         }
         Some("ceilings") => {
             let found = ceilings::measure(device);
-            let missing = found.device.is_none().then(|| found.notes.get("device").cloned().unwrap_or_default());
+            let reason = || found.notes.get("device").map_or("", String::as_str);
+            let missing = found.device.is_none().then(|| format!("no ceilings: {}", reason()));
             Ok((if json { pretty(&found)? } else { ceilings_text(&found) }, missing))
         }
-        Some(other) => Err(format!("expected info or ceilings, found '{other}'")),
-        None => Err("expected info or ceilings".to_owned()),
+        Some("clock") => match clock_check::measure(device) {
+            Ok(found) => Ok((if json { pretty(&found)? } else { clock_text(&found) }, None)),
+            Err(reason) => {
+                let shown = if json { "null".to_owned() } else { format!("no event clock: {reason}") };
+                Ok((shown, Some(format!("no event clock: {reason}"))))
+            }
+        },
+        Some(other) => Err(format!("expected info, clock or ceilings, found '{other}'")),
+        None => Err("expected info, clock or ceilings".to_owned()),
     }
 }
 
@@ -111,6 +122,24 @@ fn line(number: usize, device: &Device) -> String {
         device.memory_bytes as f64 / (1_u64 << 30) as f64,
         device.driver.as_deref().unwrap_or("unknown")
     )
+}
+
+fn clock_text(found: &EventFigures) -> String {
+    let mut lines = vec![
+        format!("{} {}", found.uuid, found.device),
+        format!("step of the events' clock    {:>10.1} ns", found.resolution_ns),
+        format!("closest events               {:>10.1} ns, of {} neighbours", found.closest_ns, found.neighbours),
+        format!("recording one, on the host   {:>10.1} ns", found.record_ns),
+    ];
+    lines.extend(found.brackets.iter().map(|bracket| {
+        format!(
+            "busy for {:.6} s by the host, {:.6} s by events: {:+.4} %",
+            bracket.host_seconds,
+            bracket.event_seconds,
+            bracket.disagreement() * 100.0
+        )
+    }));
+    lines.join("\n")
 }
 
 fn ceilings_text(found: &Ceilings) -> String {

@@ -50,9 +50,10 @@ pub(super) fn run(
     let (requests, spec) = (workload.arrivals(), workload.spec());
     let schedule = Schedule::new(arrivals, requests, spec.seed, spec.stream)
         .map_err(|error| EngineError::bad_request(error.to_string()))?;
-    // Conversations under way grow in number until the first ones end: that is no overload.
-    let watched = arrivals.is_stationary() && workload.turns().is_none();
-    let watch = watched.then(|| Watch::new(requests, arrivals.gap_variation()));
+    let watch = arrivals.is_stationary().then(|| match workload.turns() {
+        None => Watch::new(requests, arrivals.gap_variation()),
+        Some(_) => Watch::of_turns(workload.len(), arrivals.gap_variation()),
+    });
     let open = Open { schedule: &schedule, releaser: None, max_in_flight: max_in_flight.unwrap_or(u32::MAX), watch };
     if engine.info().virtual_time {
         return StepLoop::start(engine, workload, load, recorder).run(Some(open), clock);
@@ -259,7 +260,14 @@ impl<'a, 'r> StepLoop<'a, 'r> {
 
     /// Whether an open load outruns the engine.
     fn overload(&self, watch: &mut Watch) -> Option<String> {
-        watch.arrivals(self.feed.as_ref()?.released(self.engine.now_ns()), self.done)
+        let (feed, now_ns) = (self.feed.as_ref()?, self.engine.now_ns());
+        let arrived = match &self.sessions {
+            None => feed.released(now_ns),
+            // No conversation begins any more: a queue that is left has its end.
+            Some(sessions) if sessions.all_begun() => return None,
+            Some(sessions) => self.submitted + sessions.waiting(feed, now_ns),
+        };
+        watch.arrivals(arrived, self.done, now_ns)
     }
 
     /// Until when the engine may be polled; None when it has nothing to do and the loop itself has waited.
@@ -325,17 +333,7 @@ impl<'a, 'r> StepLoop<'a, 'r> {
         let (input, output) = self.workload.lengths(id.0);
         Ended { id, input: state.input, output: state.produced }.check(input, output, finish)?;
         let submitted_ns = self.submitted_ns[id.0 as usize];
-        let (session, turn) = self.sessions.as_ref().map_or((NO_SESSION, NO_SESSION), |sessions| sessions.place(id.0));
-        let scheduled_ns = match (&self.sessions, &self.feed) {
-            (Some(sessions), _) => sessions.due_ns(id.0),
-            (None, Some(feed)) => feed.scheduled_ns(id.0),
-            (None, None) => submitted_ns,
-        };
-        let released_ns = match (&self.feed, turn) {
-            (Some(feed), NO_SESSION) => feed.released_ns(id.0),
-            (Some(feed), 0) => feed.released_ns(session),
-            _ => NONE,
-        };
+        let ((session, turn), scheduled_ns, released_ns) = self.came(id.0, self.feed.as_ref());
         self.recorder.request(RequestRow {
             scheduled_ns,
             released_ns,
@@ -359,6 +357,59 @@ impl<'a, 'r> StepLoop<'a, 'r> {
         Ok(())
     }
 
+    /// Notes what a trial's early end cut off, and gives how many requests had arrived: what was due by then, or else handed over.
+    fn cut_off(&mut self, feed: &Feed<'_>, end_ns: u64, early: bool) -> u32 {
+        if !early {
+            return self.submitted;
+        }
+        let due: Vec<u32> = match &self.sessions {
+            None => (0..feed.released(end_ns).max(self.submitted)).collect(),
+            Some(sessions) => sessions.due(feed, end_ns, |request| self.submitted_ns[request as usize] > 0),
+        };
+        for request in due.iter().copied().filter(|request| !self.ended[*request as usize]) {
+            let row = self.cut_row(request, feed);
+            self.recorder.cut(row);
+        }
+        due.len() as u32
+    }
+
+    /// The row of a request that did not end.
+    fn cut_row(&self, request: u32, feed: &Feed<'_>) -> RequestRow {
+        let ((session, turn), scheduled_ns, released_ns) = self.came(request, Some(feed));
+        let state = self.live.get(&request);
+        RequestRow {
+            scheduled_ns,
+            released_ns,
+            submitted_ns: Some(self.submitted_ns[request as usize]).filter(|ns| *ns > 0).unwrap_or(NONE),
+            first_ns: state.map_or(NONE, |state| state.first_ns),
+            last_ns: NONE,
+            output_hash: state.map_or(0, |state| state.hash),
+            request,
+            input_tokens: state.and_then(|state| state.input).unwrap_or(0),
+            output_tokens: state.map_or(0, |state| state.produced),
+            finish: FinishReason::Cancelled as u32,
+            session,
+            turn,
+        }
+    }
+
+    /// A request's conversation and turn, when it was due and when it was released.
+    fn came(&self, request: u32, feed: Option<&Feed<'_>>) -> ((u32, u32), u64, u64) {
+        let place = self.sessions.as_ref().map_or((NO_SESSION, NO_SESSION), |sessions| sessions.place(request));
+        let scheduled_ns = match (&self.sessions, feed) {
+            (Some(sessions), Some(feed)) if place.1 == 0 => feed.scheduled_ns(place.0),
+            (Some(sessions), _) => sessions.due_ns(request),
+            (None, Some(feed)) => feed.scheduled_ns(request),
+            (None, None) => self.submitted_ns[request as usize],
+        };
+        let released_ns = match (feed, place.1) {
+            (Some(feed), NO_SESSION) => feed.released_ns(request),
+            (Some(feed), 0) => feed.released_ns(place.0),
+            _ => NONE,
+        };
+        (place, scheduled_ns, released_ns)
+    }
+
     /// The trial is over: its times, and what became of an open load's schedule.
     fn finish(
         mut self,
@@ -368,14 +419,11 @@ impl<'a, 'r> StepLoop<'a, 'r> {
         clock: TrialClock<'_>,
     ) -> Result<Looped, DriveError> {
         let end_ns = self.end_ns.max(self.engine.now_ns());
-        let (span, marks_ns) = self.host.end(start_ns, end_ns, clock);
+        let host = std::mem::replace(&mut self.host, HostTime::start());
+        let (span, marks_ns) = host.end(start_ns, end_ns, clock);
         self.recorder.settle_marks(&marks_ns);
         let Some((open, feed)) = open.zip(self.feed.take()) else { return Ok((span, None)) };
-        let arrived = if overload.is_some() { feed.released(end_ns).max(self.submitted) } else { self.submitted };
-        for request in (0..arrived).filter(|request| !self.ended[*request as usize]) {
-            let submitted_ns = if request < self.submitted { self.submitted_ns[request as usize] } else { NONE };
-            self.recorder.cut(cut_row(request, &feed, self.live.get(&request), submitted_ns));
-        }
+        let arrived = self.cut_off(&feed, end_ns, overload.is_some());
         let times: Vec<(u64, u64)> = match &self.sessions {
             None => {
                 let taken = self.submitted_ns.iter().take(self.submitted as usize);
@@ -400,24 +448,6 @@ impl<'a, 'r> StepLoop<'a, 'r> {
             });
         }
         Ok((span, Some(fidelity)))
-    }
-}
-
-/// The row of a request that a trial's early end cut off.
-fn cut_row(request: u32, feed: &Feed<'_>, state: Option<&InFlight>, submitted_ns: u64) -> RequestRow {
-    RequestRow {
-        scheduled_ns: feed.scheduled_ns(request),
-        released_ns: feed.released_ns(request),
-        submitted_ns,
-        first_ns: state.map_or(NONE, |state| state.first_ns),
-        last_ns: NONE,
-        output_hash: state.map_or(0, |state| state.hash),
-        request,
-        input_tokens: state.and_then(|state| state.input).unwrap_or(0),
-        output_tokens: state.map_or(0, |state| state.produced),
-        finish: FinishReason::Cancelled as u32,
-        session: NO_SESSION,
-        turn: NO_SESSION,
     }
 }
 

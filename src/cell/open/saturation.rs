@@ -5,6 +5,11 @@
 //! enough (per arrival a variance of the gaps' squared variation plus 1, as for exponential service). A system that still
 //! fills up does that too, but for no longer than a request's life: so at least [`ENOUGH`] requests must have ended before
 //! the first of [`IN_A_ROW`] checks in a row, between whose first and last the arrivals double.
+//!
+//! Of conversations the turns are watched: those that are due have arrived. They come faster and faster until as many
+//! conversations end as begin, and the system fills up for as long; but then the engine ends turns faster and faster too, which
+//! an engine that is too slow cannot. So growth counts only while turns end no faster than before: over the newer half of the
+//! arrivals that are looked at not more than [`FLAT`] times as many a second as over the older half.
 
 /// Checks that must all see growth.
 const IN_A_ROW: u32 = 4;
@@ -13,6 +18,8 @@ const ENOUGH: u32 = 16;
 /// Arrivals before the first check.
 const FIRST: u32 = 64;
 const DEVIATIONS: f64 = 3.0;
+/// Turns that end at rates no more than this apart end at the same rate.
+const FLAT: f64 = 1.1;
 
 /// Watches one trial.
 pub(crate) struct Watch {
@@ -21,19 +28,30 @@ pub(crate) struct Watch {
     next_check: u32,
     seen: u32,
     gap_variation: f64,
+    /// Of turns: when each arrived and how many had ended then.
+    pace: Option<Vec<(u64, u32)>>,
 }
 
 impl Watch {
     /// For arrivals whose gaps have this squared coefficient of variation.
     pub(crate) fn new(requests: u32, gap_variation: f64) -> Self {
-        Self { in_system: Vec::with_capacity(requests as usize), next_check: FIRST, seen: 0, gap_variation }
+        let in_system = Vec::with_capacity(requests as usize);
+        Self { in_system, next_check: FIRST, seen: 0, gap_variation, pace: None }
+    }
+
+    /// For so many turns of conversations, whose first turns come with such gaps.
+    pub(crate) fn of_turns(turns: u32, gap_variation: f64) -> Self {
+        Self { pace: Some(Vec::with_capacity(turns as usize)), ..Self::new(turns, gap_variation) }
     }
 
     /// Takes note of arrivals up to `arrived` in all, when `done` have ended. Gives what was seen once it is clear.
-    pub(crate) fn arrivals(&mut self, arrived: u32, done: u32) -> Option<String> {
+    pub(crate) fn arrivals(&mut self, arrived: u32, done: u32, now_ns: u64) -> Option<String> {
         while (self.in_system.len() as u32) < arrived {
             // Those that were found together came one after the other, and none of them had ended.
             self.in_system.push((self.in_system.len() as u32 + 1).saturating_sub(done));
+            if let Some(pace) = &mut self.pace {
+                pace.push((now_ns, done));
+            }
         }
         if arrived < self.next_check || arrived as usize == self.in_system.capacity() {
             return None;
@@ -43,15 +61,28 @@ impl Watch {
         let (before, now) = (self.in_system[half as usize], arrived.saturating_sub(done));
         let wander = (f64::from(arrived - half) * (self.gap_variation + 1.0)).sqrt();
         let grew = f64::from(now) - f64::from(before) > DEVIATIONS * wander;
-        self.seen = if grew && done >= ENOUGH { self.seen + 1 } else { 0 };
+        let faster = self.pace.as_deref().is_some_and(|pace| ends_faster(&pace[half as usize..]));
+        self.seen = if grew && done >= ENOUGH && !faster { self.seen + 1 } else { 0 };
         (self.seen >= IN_A_ROW).then(|| {
+            let what = if self.pace.is_some() { "turns that were due" } else { "requests that had arrived" };
             format!(
-                "the queue grows without end: of {arrived} requests that had arrived, {done} had ended; while the last \
+                "the queue grows without end: of {arrived} {what}, {done} had ended; while the last \
                  {} arrived, those in the system grew from {before} to {now}",
                 arrived - half
             )
         })
     }
+}
+
+/// Whether turns ended faster in the newer half than in the older one. `pace` is when each arrived, and how many had ended then.
+fn ends_faster(pace: &[(u64, u32)]) -> bool {
+    let (Some(first), Some(middle), Some(last)) = (pace.first(), pace.get(pace.len() / 2), pace.last()) else {
+        return false;
+    };
+    let ended = |from: &(u64, u32), to: &(u64, u32)| f64::from(to.1 - from.1);
+    let seconds = |from: &(u64, u32), to: &(u64, u32)| to.0.saturating_sub(from.0) as f64;
+    // Multiplied out, because arrivals may have come all at once.
+    ended(middle, last) * seconds(first, middle) > FLAT * ended(first, middle) * seconds(middle, last)
 }
 
 #[cfg(test)]
@@ -64,7 +95,7 @@ mod tests {
         (1..=requests).find(|arrived| {
             let time = f64::from(*arrived) - life;
             let done = (time * rate).floor().clamp(0.0, f64::from(*arrived)) as u32;
-            watch.arrivals(*arrived, done.min(*arrived)).is_some()
+            watch.arrivals(*arrived, done.min(*arrived), 0).is_some()
         })
     }
 
