@@ -7,6 +7,8 @@
 #   --model FOLDER        weights, or a configuration alone with `--engine load_format=dummy`
 #   --rounds N            default 6, the fewest whose extremes are a 95 % interval of the median
 #   --trials N            timed trials a process, of which the median counts (default 3)
+#   --warmups N           calls before them that are not timed (default 3; Tacho stops earlier once they are steady). On an H100 the first
+#                         calls of a process are up to 4 % slower than later ones
 #   --requests N          requests, all handed over in one call (default 32)
 #   --input N, --output N exact lengths in tokens (default 128 and 64)
 #   --tool NAME           offline (default), its offline throughput, or one-batch, a batch without a scheduler; see below
@@ -17,7 +19,7 @@
 #   --keep FOLDER         keeps each round's files there
 #   --seconds N           starts no further round once N seconds have passed
 #
-# In a round both sides are measured right after each other, in fresh processes, each after a warm-up of as many requests of
+# In a round both sides are measured right after each other, in fresh processes, each after warm-ups of as many requests of
 # the same lengths; rounds alternate who goes first. The figure is output tokens a second: requests x output / seconds of a
 # timed `Engine.generate` call, which is all that the benchmark times. What is the same: the environment, the model,
 # SGLang's arguments and environment variables, the number of requests and their exact lengths, greedy decoding, ids in and
@@ -37,12 +39,12 @@
 # shellcheck source=benches/peers/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-python='' model='' rounds=6 trials=3 requests=32 input=128 output=64 boundary='' tool=offline tacho='' keep='' seconds=''
+python='' model='' rounds=6 trials=3 warmups=3 requests=32 input=128 output=64 boundary='' tool=offline tacho='' keep='' seconds=''
 engine=()
-read_options python model rounds trials requests input output boundary tool engine tacho keep seconds -- "$@"
+read_options python model rounds trials warmups requests input output boundary tool engine tacho keep seconds -- "$@"
 [ -x "$python" ] || die "--python: expected the python of an environment with SGLang, found '$python'"
 [ -f "$model/config.json" ] || die "--model: expected a folder with config.json, found '$model'"
-whole_numbers "$rounds" "$trials" "$requests" "$input" "$output" "${seconds:-1}"
+whole_numbers "$rounds" "$trials" "$warmups" "$requests" "$input" "$output" "${seconds:-1}"
 case $tool in
 offline) boundary=${boundary:-child-core} ;;
 one-batch)
@@ -94,14 +96,14 @@ fi
 
 measure_peer() {
     rm -f "$out/peer.$1.jsonl"
-    PEER_TRIALS=$trials PEER_TIMES=$out/peer.$1.times "${bench[@]}" --model-path "$model" --disable-radix-cache --grammar-backend none \
+    PEER_TRIALS=$trials PEER_WARMUPS=$warmups PEER_TIMES=$out/peer.$1.times "${bench[@]}" --model-path "$model" --disable-radix-cache --grammar-backend none \
         --log-level error --result-filename "$out/peer.$1.jsonl" "${theirs[@]}" >"$out/peer.$1.log" 2>&1 ||
         die "SGLang's benchmark failed: $(tail -n 20 "$out/peer.$1.log")"
 }
 measure_tacho() {
     rm -rf "$out/run.$1"
     "$tacho" run --engine sglang --python "$python" --model "$model" --batch "$requests" --input "$input" --output "$output" \
-        --engine-option "sglang.boundary=$boundary" "${ours[@]}" --max-warmup 1 --max-repeats 0 --min-trials "$trials" --max-trials "$trials" \
+        --engine-option "sglang.boundary=$boundary" "${ours[@]}" --max-warmup "$warmups" --max-repeats 0 --min-trials "$trials" --max-trials "$trials" \
         --latency-trials 0 --quiet --out "$out/run.$1" >"$out/tacho.$1.log" 2>&1 ||
         die "tacho run failed: $(tail -n 20 "$out/tacho.$1.log" "$out/run.$1"/logs/* 2>/dev/null)"
 }

@@ -4,7 +4,7 @@ All arguments are the benchmark's own (`python -m sglang.benchmark.offline_throu
 code. Four of its names are replaced before it runs: where requests come from (its own `random` fetches ShareGPT, and draws
 lengths from 1 up), what the warm-up is (as many requests of the same lengths, as Tacho's), the tokenizer (none), and
 `Engine.generate`'s argument: `input_ids` where it says `prompt`. The timed call is made PEER_TRIALS times; the one of median
-duration is what the benchmark goes on with, and all durations go into the file that PEER_TIMES names, as a JSON list of seconds.
+duration is what the benchmark goes on with, the warm-up PEER_WARMUPS times, and all durations go into the file that PEER_TIMES names, as a JSON list of seconds.
 """
 
 import json
@@ -23,7 +23,7 @@ calls = []
 def once(**asked):
     """The benchmark's own function, which it calls for the warm-up and for the timed requests."""
     calls.append(None)
-    trials = 1 if len(calls) == 1 else int(os.environ.get("PEER_TRIALS", "1"))
+    trials = int(os.environ.get("PEER_WARMUPS" if len(calls) == 1 else "PEER_TRIALS", "1"))
     timed = [_once(**asked) for _ in range(trials)]
     if len(calls) > 1:
         pathlib.Path(os.environ["PEER_TIMES"]).write_text(json.dumps([trial["total_latency"] for trial in timed]))
