@@ -7,8 +7,7 @@
 #   --model FOLDER        weights, or a configuration alone with `--engine load_format=dummy`
 #   --rounds N            default 6, the fewest whose extremes are a 95 % interval of the median
 #   --trials N            timed trials a process, of which the median counts (default 3)
-#   --warmups N           calls before them that are not timed (default 3; Tacho stops earlier once they are steady). On an H100 the first
-#                         calls of a process are up to 4 % slower than later ones
+#   --warmups N           calls before them that are not timed (default 3; Tacho stops earlier once they are steady)
 #   --requests N          requests, all handed over in one call (default 32)
 #   --input N, --output N exact lengths in tokens (default 128 and 64)
 #   --tool NAME           offline (default), its offline throughput, or one-batch, a batch without a scheduler; see below

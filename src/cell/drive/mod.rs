@@ -55,8 +55,10 @@ pub trait RecordSink {
 }
 
 /// For records that nobody wants.
+#[cfg(any(test, feature = "harness"))]
 pub(crate) struct Nowhere;
 
+#[cfg(any(test, feature = "harness"))]
 impl RecordSink for Nowhere {
     fn tokens(&mut self, _: &[TokenRow]) -> std::io::Result<()> {
         Ok(())
