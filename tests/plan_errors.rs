@@ -57,6 +57,7 @@ fn values_that_cannot_be_are_refused() {
         "[trials]\nmax_time = 'soon'",
         "engine = 'sim'\n[trials]\nmin_trials = 0",
         "engine = 'sim'\n[trials]\nmin_trials = 9\nmax_trials = 8",
+        "engine = 'sim'\n[trials]\nwatch_cost = 3",
         "workload = 3",
         "x = ",
     ]));

@@ -157,7 +157,21 @@ fn what_watching_costs_is_measured_in_trials_that_count_in_no_figure() {
         assert!((figure("watch_cost_low")..=figure("watch_cost_high")).contains(&figure("watch_cost")), "{point}");
     }
     let report = fs::read_to_string(dir.path().join("run/report.md")).unwrap();
-    assert!(report.contains("watching costs") && report.contains("6 blocks)"), "{report}");
+    assert!(report.contains("watching (telemetry) costs") && report.contains("6 blocks)"), "{report}");
+}
+
+#[test]
+fn what_goes_wrong_in_those_trials_costs_no_figure() {
+    let dir = tempfile::tempdir().unwrap();
+    // 100 steps a trial at least: the cell dies in the blocks, after three timed trials and at most ten for warm-up.
+    let fault = ["--engine-option", "sim.fault=abort", "--engine-option", "sim.fault_at_step=2000"];
+    run(dir.path(), &[&["--telemetry", "20ms", "--watch-cost=12"], fault.as_slice()].concat(), None);
+    let points = points(dir.path());
+    let status: Vec<&str> = points.iter().map(|point| point["status"].as_str().unwrap()).collect();
+    assert_eq!(status, ["ok", "ok", "ok"]);
+    assert_eq!(points[0]["watch_cost"], Value::Null);
+    let report = fs::read_to_string(dir.path().join("run/report.md")).unwrap();
+    assert!(report.contains("is not known: a trial of it failed") && report.contains("SIGABRT"), "{report}");
 }
 
 #[test]
@@ -168,6 +182,9 @@ fn what_watching_costs_is_not_guessed() {
         assert_eq!(points(dir.path())[0]["watch_cost"], Value::Null);
         fs::read_to_string(dir.path().join("run/report.md")).unwrap()
     };
+    // sim has no device clock: what is left is nothing.
+    let neither = reason(&["--telemetry", "off"]);
+    assert!(neither.contains("is not known: nothing watched: there is no device clock"), "{neither}");
     let off = reason(&["--telemetry", "off", "--device-clock", "off"]);
     assert!(off.contains("is not known: neither the device's clock nor telemetry is on"), "{off}");
     let simulated = reason(&["--engine-option", "sim.time=virtual"]);

@@ -7,7 +7,8 @@
 #   --model FOLDER        weights, or a configuration alone with `--engine load_format=dummy`
 #   --rounds N            default 6, the fewest whose extremes are a 95 % interval of the median
 #   --trials N            timed trials a process, of which the median counts (default 3)
-#   --warmups N           calls before them that are not timed (default 3; Tacho stops earlier once they are steady)
+#   --warmups N           calls before them that are not timed (default 3; Tacho stops earlier once they are steady); one-batch has
+#                         a warm-up of its own and Tacho one beside it
 #   --requests N          requests, all handed over in one call (default 32)
 #   --input N, --output N exact lengths in tokens (default 128 and 64)
 #   --tool NAME           offline (default), its offline throughput, or one-batch, a batch without a scheduler; see below
@@ -47,7 +48,7 @@ whole_numbers "$rounds" "$trials" "$warmups" "$requests" "$input" "$output" "${s
 case $tool in
 offline) boundary=${boundary:-child-core} ;;
 one-batch)
-    boundary=${boundary:-in-core}
+    boundary=${boundary:-in-core} warmups=1
     [ -f "$model/tokenizer.json" ] || die "--tool one-batch: expected a model with a tokenizer, found no $model/tokenizer.json"
     ;;
 *) die "--tool: offline or one-batch" ;;

@@ -25,6 +25,11 @@ pub(super) fn clock(program: &Path) -> Result<Vec<Check>, String> {
     Ok(judge(&found))
 }
 
+/// There is a GPU, and its clock gave no figures.
+pub(super) fn no_clock(reason: &str) -> Check {
+    Check::at_least("GPU event clock", 0.0, 1.0, "", reason)
+}
+
 fn judge(found: &EventFigures) -> Vec<Check> {
     let of = |what: &str| format!("{what}; {}", found.device);
     let ns = |name: &str, value: f64, limit: f64, what: &str| Check::at_most(name, value, limit, "ns", &of(what));
@@ -105,6 +110,8 @@ mod tests {
         let program = double("without-a-device", "echo null; echo 'no event clock: no driver' >&2; exit 3".to_owned());
         let reason = clock(&program).unwrap_err();
         assert!(reason.contains("status: 3") && reason.contains("no driver"), "{reason}");
+        let failed = no_clock(&reason);
+        assert_eq!((failed.outcome, failed.note), (Outcome::Failed, reason));
         let reason = clock(&double("speechless", "echo '{}'".to_owned())).unwrap_err();
         assert!(reason.contains("gave no figures: not an event clock's figures"), "{reason}");
     }

@@ -127,8 +127,8 @@ pub fn calibrate(
     let mut checks = harness::clock();
     say("the GPU's event clock");
     let mut missing = BTreeMap::new();
-    match gpu.and_then(|program| gpu::clock(&program)) {
-        Ok(found) => checks.extend(found),
+    match gpu {
+        Ok(program) => checks.extend(gpu::clock(&program).unwrap_or_else(|reason| vec![gpu::no_clock(&reason)])),
         Err(reason) => drop(missing.insert("the GPU's event clock".to_owned(), reason)),
     }
     say("harness");

@@ -48,10 +48,10 @@ pub fn wake_on_time() {
     let _: rustix::io::Result<()> = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
 }
 
-/// Asks for the calling thread to be served before others (nice −20), which root and CAP_SYS_NICE may: for threads that others must not
-/// delay. Where it is refused the thread stays as it is.
-pub fn go_first() {
-    let _: rustix::io::Result<()> = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -20);
+/// Asks for the calling thread to be served before others (nice −20), which root and CAP_SYS_NICE may: for threads that others should not
+/// delay. Tells whether it was granted; where it is refused the thread stays as it is.
+pub fn go_first() -> bool {
+    rustix::process::setpriority_process(Some(rustix::thread::gettid()), -20).is_ok()
 }
 
 /// Waits until `deadline_ns` of CLOCK_MONOTONIC: sleeps up to shortly before it, then spins. How shortly, each thread learns

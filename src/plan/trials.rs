@@ -23,6 +23,9 @@ const BASE: TrialPolicy = TrialPolicy {
     clock_band: 0.05,
 };
 
+/// The fewest whose extremes are a 95 % interval of the median.
+const LEAST_BLOCKS: u32 = 6;
+
 /// Settles the policy: the draft's, else the defaults.
 pub(super) fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy, PlanError> {
     let base = BASE;
@@ -30,6 +33,12 @@ pub(super) fn trials(draft: TrialsDraft, told: &mut Told) -> Result<TrialPolicy,
         return Err(
             PlanError::at(&zero.at, "expected at least 1 timed trial, found 0").help("use 6 or more for an interval")
         );
+    }
+    if let Some(blocks) = &draft.watch_cost
+        && (1..LEAST_BLOCKS).contains(&blocks.value)
+    {
+        let problem = format!("watch_cost {}: expected at least {LEAST_BLOCKS} blocks, or 0 for none", blocks.value);
+        return Err(PlanError::at(&blocks.at, problem).help("fewer have no 95 % interval; 20 tell more"));
     }
     if let (Some(min), Some(max)) = (&draft.min_trials, &draft.max_trials)
         && min.value > max.value

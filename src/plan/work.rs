@@ -34,13 +34,19 @@ impl Point {
 }
 
 impl Plan {
-    /// Trials that a point runs at least, warm-up apart: the timed ones, and for an offline point the step-loop ones.
+    /// Trials that a point runs at least, warm-up apart: the timed ones, for an offline point the step-loop ones, and those that tell
+    /// what watching costs.
     pub fn least_trials(&self, point: &Point) -> u32 {
         if let Some(compare) = &self.compare {
             return compare.timed_trials();
         }
         let latency = if point.load.method() == Method::Generate { self.trials.latency_trials } else { 0 };
-        self.trials.min_trials.saturating_add(latency)
+        // Four a block, and two before them.
+        let watching = match self.trials.watch_cost {
+            0 => 0,
+            blocks => blocks.saturating_mul(4).saturating_add(2),
+        };
+        self.trials.min_trials.saturating_add(latency).saturating_add(watching)
     }
 
     /// What the whole plan means at least, warm-up apart.

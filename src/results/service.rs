@@ -67,6 +67,11 @@ pub(super) fn columns<'f, R: 'f>(trial: fn(&R) -> Option<&TrialRecord>) -> Vec<C
         float("lateness_drift_ms", "ms", "growth of the lateness from the first release to the last", |t| {
             Some(schedule(t)?.drift_ns / 1e6)
         }),
+        flag(
+            "releases_first",
+            "whether the thread that releases ran at nice -20, which it may as root or with CAP_SYS_NICE",
+            |t| schedule(t)?.releases_first,
+        ),
         float("admission_p50_ms", "ms", "median of handed to the engine - released", |t| {
             Some(schedule(t)?.admission.p50_ns / 1e6)
         }),

@@ -19,6 +19,15 @@ pub struct WatchCost {
     pub high: Option<f64>,
     /// Blocks.
     pub blocks: u64,
+    /// Their ratios, in order.
+    #[serde(default)]
+    pub ratios: Vec<f64>,
+    /// Whether the device's clock was read in watched trials.
+    #[serde(default)]
+    pub device_clock: bool,
+    /// Whether telemetry was sampled in them.
+    #[serde(default)]
+    pub telemetry: bool,
     /// Why there is no ratio.
     pub null_reason: Option<String>,
 }
@@ -34,8 +43,14 @@ impl WatchCost {
         match (self.ratio, self.low, self.high) {
             (Some(ratio), Some(low), Some(high)) => {
                 let percent = |ratio: f64| (ratio - 1.0) * 100.0;
+                let what = match (self.device_clock, self.telemetry) {
+                    (true, true) => " (the device's clock, telemetry)",
+                    (true, false) => " (the device's clock)",
+                    (false, true) => " (telemetry)",
+                    (false, false) => "",
+                };
                 format!(
-                    "watching costs {:+.2} % (95 % interval {:+.2} to {:+.2} %, {} blocks)",
+                    "watching{what} costs {:+.2} % (95 % interval {:+.2} to {:+.2} %, {} blocks)",
                     percent(ratio),
                     percent(low),
                     percent(high),

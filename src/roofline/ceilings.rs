@@ -4,6 +4,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -156,17 +159,33 @@ impl Ceilings {
     }
 }
 
+/// The longest that [`GPU_PROGRAM`] may take: `ceilings` takes about 10 s.
+const GPU_PROGRAM_WITHIN: Duration = Duration::from_secs(180);
+
 /// What [`GPU_PROGRAM`], found at `program`, answers to a command, as JSON.
 ///
 /// # Errors
 /// A sentence for a person, with the program's last words, when it cannot be started or fails.
 pub fn ask_gpu_program(program: &Path, command: &str) -> Result<Vec<u8>, String> {
     let name = program.display();
-    let output = Command::new(program)
+    let child = Command::new(program)
         .args([command, "--json"])
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .map_err(|error| format!("{name} cannot be started: {error}"))?;
+    let pid = rustix::process::Pid::from_child(&child);
+    let (said, heard) = mpsc::channel();
+    thread::spawn(move || said.send(child.wait_with_output()));
+    let output = match heard.recv_timeout(GPU_PROGRAM_WITHIN) {
+        Ok(output) => output.map_err(|error| format!("{name} cannot be waited for: {error}"))?,
+        Err(_) => {
+            // A process that is stuck in a driver may not even be killed: it is left behind.
+            let _: rustix::io::Result<()> = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            return Err(format!("{name} {command} gave no answer within {} s", GPU_PROGRAM_WITHIN.as_secs()));
+        }
+    };
     if output.status.success() {
         return Ok(output.stdout);
     }

@@ -38,8 +38,17 @@ impl Bench<'_> {
         progress: &mut dyn Progress,
     ) -> Result<(Option<PointRecord>, CellState), ResultsError> {
         let mut record = self.record(point, key);
-        let outcome = self.trials(&mut Hands { cell, dir, progress }, &mut record);
-        Self::settle(outcome, record, cell)
+        let hands = &mut Hands { cell, dir, progress };
+        let outcome = self.trials(hands, &mut record);
+        if outcome.is_err() {
+            return Self::settle(outcome, record, hands.cell);
+        }
+        let (cost, state) = self.watch_cost(hands, &record.point)?;
+        record.watch_cost = cost;
+        if let Some(cost) = &record.watch_cost {
+            hands.progress.note(&format!("{}: {}", record.point.label(), cost.line()));
+        }
+        Ok((Some(record), state))
     }
 
     /// Measures the point by a single timed trial, its `ordinal` telling its requests from those of other trials; the first
@@ -142,10 +151,6 @@ impl Bench<'_> {
             for ordinal in 0..policy.latency_trials {
                 self.counted(hands, record, method, ordinal, &mut repeats)?;
             }
-        }
-        record.watch_cost = self.watch_cost(hands, &record.point)?;
-        if let Some(cost) = &record.watch_cost {
-            hands.progress.note(&format!("{}: {}", record.point.label(), cost.line()));
         }
         Ok(())
     }

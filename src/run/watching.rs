@@ -1,75 +1,131 @@
 //! What watching costs: trials of one loaded engine with the device's clock and telemetry as planned and without either, in
-//! blocks of ABBA, all with the same requests. None of them is in a figure.
+//! blocks of off, on, on, off, all with the same requests. None of them is in a figure.
 use super::{
     bench::{Bench, Ended, Trial},
+    execute::CellState,
     point::Hands,
 };
 use crate::{
-    cell::protocol::{TrialKind, TrialSpec, TrialSummary},
+    cell::protocol::{Load, TrialKind, TrialSpec, TrialSummary},
     measure::DeviceClockMode,
     metrics::{median_interval, stopping::CONFIDENCE},
     plan::Point,
-    results::{Discard, WatchCost},
+    results::{Discard, ResultsError, WatchCost},
 };
 
-/// Who watches, in the order of a block.
-const BLOCK: [bool; 4] = [false, true, true, false];
+/// One trial of a block: how long it took, and what watched it.
+#[derive(Clone, Copy)]
+struct Seen {
+    seconds: f64,
+    device_clock: bool,
+    telemetry: bool,
+}
 
 impl Bench<'_> {
-    /// Runs the plan's blocks; None where it has none.
-    pub(super) fn watch_cost(&self, hands: &mut Hands<'_>, point: &Point) -> Result<Option<WatchCost>, Ended> {
-        let policy = &self.plan.trials;
-        if policy.watch_cost == 0 {
+    /// Runs the plan's blocks, None where it has none, and tells what became of the cell. What goes wrong here costs this cost and
+    /// no figure: the point has been measured.
+    ///
+    /// # Errors
+    /// When results cannot be stored.
+    pub(super) fn watch_cost(
+        &self,
+        hands: &mut Hands<'_>,
+        point: &Point,
+    ) -> Result<(Option<WatchCost>, CellState), ResultsError> {
+        match self.blocks(hands, point) {
+            Ok(cost) => Ok((cost, CellState::Alive)),
+            Err(ended) => match ended.failure(hands.cell)? {
+                None => Ok((Some(WatchCost::unknown("the run was interrupted")), CellState::Alive)),
+                Some((failure, state)) => {
+                    Ok((Some(WatchCost::unknown(&format!("a trial of it failed: {}", failure.reason))), state))
+                }
+            },
+        }
+    }
+
+    fn blocks(&self, hands: &mut Hands<'_>, point: &Point) -> Result<Option<WatchCost>, Ended> {
+        let blocks = self.plan.trials.watch_cost;
+        if blocks == 0 {
             return Ok(None);
         }
-        if policy.device_clock == DeviceClockMode::Off && self.plan.telemetry.is_none() {
-            return Ok(Some(WatchCost::unknown("neither the device's clock nor telemetry is on")));
+        let unknown = |why: &str| Ok(Some(WatchCost::unknown(why)));
+        if let Load::Open { .. } = point.load {
+            return unknown(
+                "an open load's trials last as long as its schedule: measure it with --batch or --concurrency",
+            );
         }
-        // A first trial whose time is not used: whatever these requests leave behind, every later one finds.
-        if self.unwatched(hands, point)?.virtual_time {
-            return Ok(Some(WatchCost::unknown("trials run in virtual time")));
+        if self.plan.trials.device_clock == DeviceClockMode::Off && self.plan.telemetry.is_none() {
+            return unknown("neither the device's clock nor telemetry is on");
+        }
+        // A first trial of either kind whose time is not used: whatever these requests leave behind, every later one finds.
+        if self.seen(hands, point, false, "what watching costs: first unwatched trial")?.is_none() {
+            return unknown("trials run in virtual time");
+        }
+        let Some(first) = self.seen(hands, point, true, "what watching costs: first watched trial")? else {
+            return unknown("trials run in virtual time");
+        };
+        if !first.device_clock && !first.telemetry {
+            return unknown("nothing watched: there is no device clock, and telemetry is off");
         }
         let mut ratios = Vec::new();
-        for _ in 0..policy.watch_cost {
-            let mut logarithm = 0.0;
-            for watched in BLOCK {
-                let summary = if watched { self.watched(hands, point)? } else { self.unwatched(hands, point)? };
-                let seconds = summary.working_seconds().ln();
-                logarithm += if watched { seconds } else { -seconds };
+        for block in 1..=blocks {
+            let name = format!("what watching costs: block {block} of {blocks}");
+            let mut seconds = [0.0; 4];
+            for (watched, seconds) in [false, true, true, false].into_iter().zip(&mut seconds) {
+                let Some(seen) = self.seen(hands, point, watched, &name)? else {
+                    return unknown("trials run in virtual time");
+                };
+                *seconds = seen.seconds;
             }
-            ratios.push((logarithm / 2.0).exp());
+            ratios.push(ratio(seconds));
         }
-        Ok(Some(cost(&ratios)))
+        Ok(Some(WatchCost { device_clock: first.device_clock, telemetry: first.telemetry, ..cost(ratios) }))
     }
 
-    fn spec(&self, hands: &mut Hands<'_>, point: &Point) -> Result<TrialSpec, Ended> {
+    /// A trial, watched or not; None in virtual time.
+    fn seen(&self, hands: &mut Hands<'_>, point: &Point, watched: bool, name: &str) -> Result<Option<Seen>, Ended> {
         let trial = Trial { kind: TrialKind::Timed, method: point.load.method(), ordinal: 0, number: 0 };
-        self.begin(hands.progress, point, trial, "what watching costs")
-    }
-
-    fn watched(&self, hands: &mut Hands<'_>, point: &Point) -> Result<TrialSummary, Ended> {
-        let spec = self.spec(hands, point)?;
-        let (summary, _) = self.trial(hands.cell, &spec, &mut Discard::new(|_| {}))?;
-        Ok(summary)
-    }
-
-    fn unwatched(&self, hands: &mut Hands<'_>, point: &Point) -> Result<TrialSummary, Ended> {
-        let spec = TrialSpec { device_clock: DeviceClockMode::Off, ..self.spec(hands, point)? };
-        Ok(hands.cell.watched_trial(&spec, self.plan.patience(spec.kind), &mut Discard::new(|_| {}))?)
+        let mut spec = self.begin(hands.progress, point, trial, name)?;
+        let mut nowhere = Discard::new(|tokens| hands.progress.tokens(tokens));
+        let (summary, telemetry) = if watched {
+            let (summary, samples) = self.trial(hands.cell, &spec, &mut nowhere)?;
+            (summary, samples.is_some())
+        } else {
+            spec = TrialSpec { device_clock: DeviceClockMode::Off, ..spec };
+            (hands.cell.watched_trial(&spec, self.plan.patience(spec.kind), &mut nowhere)?, false)
+        };
+        Ok(Seen::of(&summary, telemetry))
     }
 }
 
-/// The cost by the blocks' ratios of durations, each the geometric mean of two with over that of two without.
-fn cost(ratios: &[f64]) -> WatchCost {
-    match median_interval(ratios, CONFIDENCE) {
+impl Seen {
+    fn of(summary: &TrialSummary, telemetry: bool) -> Option<Self> {
+        (!summary.virtual_time).then(|| Self {
+            seconds: summary.working_seconds(),
+            device_clock: summary.device.seconds().is_some(),
+            telemetry,
+        })
+    }
+}
+
+/// Watched / unwatched of a block's durations, which come off, on, on, off: of their geometric means.
+fn ratio([off, on, on_again, off_again]: [f64; 4]) -> f64 {
+    (on * on_again / (off * off_again)).sqrt()
+}
+
+/// The cost by the blocks' ratios.
+fn cost(ratios: Vec<f64>) -> WatchCost {
+    let blocks = ratios.len() as u64;
+    match median_interval(&ratios, CONFIDENCE) {
         Ok(interval) => WatchCost {
             ratio: Some(interval.median),
             low: Some(interval.low),
             high: Some(interval.high),
-            blocks: interval.n,
-            null_reason: None,
+            blocks,
+            ratios,
+            ..WatchCost::default()
         },
-        Err(why) => WatchCost { blocks: ratios.len() as u64, ..WatchCost::unknown(&why.to_string()) },
+        Err(why) => WatchCost { blocks, ratios, ..WatchCost::unknown(&why.to_string()) },
     }
 }
 
@@ -78,11 +134,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_block_compares_its_inner_trials_with_its_outer_ones() {
+        assert_eq!(ratio([1.0, 2.0, 2.0, 1.0]), 2.0);
+        assert_eq!(ratio([2.0, 1.0, 1.0, 2.0]), 0.5);
+        // A machine that gets slower at a steady rate costs nothing.
+        assert_eq!(ratio([1.0, 2.0, 4.0, 8.0]), 1.0);
+    }
+
+    #[test]
     fn the_cost_is_the_median_over_blocks_and_too_few_have_no_interval() {
-        let found = cost(&[1.001, 1.002, 1.003, 0.999, 1.004, 1.002]);
+        let found = cost(vec![1.001, 1.002, 1.003, 0.999, 1.004, 1.002]);
         assert_eq!((found.ratio, found.low, found.high, found.blocks), (Some(1.002), Some(0.999), Some(1.004), 6));
-        assert_eq!(found.line(), "watching costs +0.20 % (95 % interval -0.10 to +0.40 %, 6 blocks)");
-        let few = cost(&[1.0, 1.0]);
+        let found = WatchCost { telemetry: true, ..found };
+        assert_eq!(found.line(), "watching (telemetry) costs +0.20 % (95 % interval -0.10 to +0.40 %, 6 blocks)");
+        let few = cost(vec![1.0, 1.0]);
         assert!(few.ratio.is_none() && few.line().contains("at least 6"), "{}", few.line());
     }
 }

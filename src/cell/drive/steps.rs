@@ -436,6 +436,7 @@ impl<'a, 'r> StepLoop<'a, 'r> {
                 .collect(),
         };
         let mut fidelity = ScheduleFidelity::judge(open.schedule, start_ns, &times, FidelityLimits::default());
+        fidelity.releases_first = open.releaser.map(|(releaser, _)| releaser.goes_first());
         if let Some(reason) = overload {
             // What was cut off must not run on into the next trial.
             self.engine.reset()?;

@@ -98,6 +98,9 @@ pub struct ScheduleFidelity {
     pub limits: FidelityLimits,
     /// Why the trial was ended before its schedule, if it was.
     pub saturation: Option<Saturation>,
+    /// Whether the thread that released was served before others (nice −20). None in virtual time, and in records of older versions.
+    #[serde(default)]
+    pub releases_first: Option<bool>,
 }
 
 impl ScheduleFidelity {
@@ -128,6 +131,7 @@ impl ScheduleFidelity {
             reasons: Vec::new(),
             limits,
             saturation: None,
+            releases_first: None,
         };
         found.reasons = found.misses();
         found.fidelity_ok = found.reasons.is_empty();

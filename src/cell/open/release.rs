@@ -22,6 +22,7 @@ pub(crate) struct Releaser {
     /// When the schedule begins, in nanoseconds of CLOCK_MONOTONIC; 0 until it is known.
     start_ns: AtomicU64,
     stop: AtomicBool,
+    first: AtomicBool,
 }
 
 impl Releaser {
@@ -32,6 +33,7 @@ impl Releaser {
             stamps_ns: (0..requests).map(|_| AtomicU64::new(0)).collect(),
             start_ns: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            first: AtomicBool::new(false),
         }
     }
 
@@ -52,6 +54,11 @@ impl Releaser {
         thread.unpark();
     }
 
+    /// Whether its thread is served before others.
+    pub(crate) fn goes_first(&self) -> bool {
+        self.first.load(Ordering::Relaxed)
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
@@ -59,7 +66,7 @@ impl Releaser {
     /// The thread's whole work: releases every request at its time and wakes `driver` when it waits.
     pub(crate) fn run(&self, schedule: &Schedule, driver: &Thread) {
         wake_on_time();
-        go_first();
+        self.first.store(go_first(), Ordering::Relaxed);
         let start_ns = loop {
             match self.start_ns.load(Ordering::Acquire) {
                 _ if self.stopped() => return,
