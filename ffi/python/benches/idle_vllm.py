@@ -46,7 +46,7 @@ class Shim(vllm.Engine):
     def __init__(self):
         self._engine = IdleEngine()
         self._core = IdleCore(self._engine)
-        self._live, self._fresh = set(), set()
+        self._live, self._fresh, self._consumed = set(), set(), []
         self._steps = self._hits = 0
         self._delta = None
         self._params_type = lambda **options: options
