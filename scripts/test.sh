@@ -139,6 +139,8 @@ if promised max; then phase 'MAX' engine_tests --package tacho-python --test max
 if promised sglang; then phase 'SGLang' engine_tests --package tacho-python --test sglang --test sglang_child; fi
 phase 'Python package and notebook' env TACHO_BIN="$(target_dir)/release/tacho" scripts/python.sh
 phase 'benches, once each' cargo test --release --locked --package tacho --benches
+# Its doubles follow the shims.
+phase 'the bench of a step' cargo test --release --locked --package tacho-python --bench step_cost
 summary
 # Of those ignored in the first pass, some ran with their engines afterwards.
 awk '/^test result:/ { passed += $4; failed += $6; skipped += FILENAME == ARGV[1] ? $8 : -$4 - $6 }

@@ -75,6 +75,9 @@ impl Bench<'_> {
                 let Some(seen) = self.seen(hands, point, watched, &name)? else {
                     return unknown("trials run in virtual time");
                 };
+                if let Some(why) = seen.differs(first, watched) {
+                    return unknown(why);
+                }
                 *seconds = seen.seconds;
             }
             ratios.push(ratio(seconds));
@@ -105,6 +108,18 @@ impl Seen {
             device_clock: summary.device.seconds().is_some(),
             telemetry,
         })
+    }
+
+    /// Why this trial cannot stand in a block: it must have been watched as the first watched one was, or not at all.
+    fn differs(self, first: Self, watched: bool) -> Option<&'static str> {
+        let found = (self.device_clock, self.telemetry);
+        match watched {
+            true if found != (first.device_clock, first.telemetry) => {
+                Some("a watched trial had no device clock, or no telemetry, where an earlier one had")
+            }
+            false if found != (false, false) => Some("a trial that nothing should have watched was watched"),
+            _ => None,
+        }
     }
 }
 
@@ -139,6 +154,17 @@ mod tests {
         assert_eq!(ratio([2.0, 1.0, 1.0, 2.0]), 0.5);
         // A machine that gets slower at a steady rate costs nothing.
         assert_eq!(ratio([1.0, 2.0, 4.0, 8.0]), 1.0);
+    }
+
+    #[test]
+    fn a_block_wants_its_trials_watched_as_planned() {
+        let seen = |device_clock, telemetry| Seen { seconds: 1.0, device_clock, telemetry };
+        let first = seen(true, true);
+        assert_eq!(seen(true, true).differs(first, true), None);
+        assert_eq!(seen(false, false).differs(first, false), None);
+        // An engine whose clock is read although it was told not to would make the cost nothing.
+        assert!(seen(true, false).differs(first, false).is_some() && seen(false, true).differs(first, false).is_some());
+        assert!(seen(false, true).differs(first, true).is_some() && seen(true, false).differs(first, true).is_some());
     }
 
     #[test]

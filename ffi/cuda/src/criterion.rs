@@ -34,6 +34,7 @@ impl Measurement for EventTime {
     }
 
     fn end(&self, start: CudaEvent) -> Duration {
+        // The same; two events that were recorded, on one stream and with times, have one between them.
         let ms = start.elapsed_ms(&self.record()).expect("the CUDA driver tells the time between two events");
         Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3)
     }
