@@ -2,7 +2,7 @@
 use std::{cell::Cell, num::NonZeroU64};
 
 use rustix::{
-    thread::{ClockId, Timespec, clock_nanosleep_absolute},
+    thread::{ClockId, CpuSet, Timespec, clock_nanosleep_absolute, sched_getaffinity, sched_setaffinity},
     time::clock_gettime,
 };
 
@@ -54,6 +54,22 @@ pub fn go_first() -> bool {
     rustix::process::setpriority_process(Some(rustix::thread::gettid()), -20).is_ok()
 }
 
+/// Keeps the calling thread to the lower or the upper half of the processors that it may run on, so that two threads never share one.
+/// Tells whether it could: not with a single processor.
+pub fn keep_to_half(upper: bool) -> bool {
+    let Ok(allowed) = sched_getaffinity(None) else { return false };
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    let (low, high) = cpus.split_at(cpus.len() / 2);
+    if low.is_empty() {
+        return false;
+    }
+    let mut half = CpuSet::new();
+    for cpu in if upper { high } else { low } {
+        half.set(*cpu);
+    }
+    sched_setaffinity(None, &half).is_ok()
+}
+
 /// Waits until `deadline_ns` of CLOCK_MONOTONIC: sleeps up to shortly before it, then spins. How shortly, each thread learns
 /// from how late its sleeps ended: between 50 µs and 1 ms.
 pub fn sleep_until_ns(deadline_ns: u64) {
@@ -94,6 +110,21 @@ mod tests {
         assert!(stalled < slow * 5 / 4, "{stalled}");
         assert_eq!(after(slow, &[5_000; 1000]), *SPIN_NS.start());
         assert_eq!(after(50_000, &[u64::MAX; 100]), *SPIN_NS.end());
+    }
+
+    #[test]
+    fn halves_of_the_processors_share_none() {
+        let half = |upper| {
+            let kept = std::thread::spawn(move || keep_to_half(upper).then(|| sched_getaffinity(None).unwrap()));
+            kept.join().unwrap()
+        };
+        let all = sched_getaffinity(None).unwrap();
+        let (Some(low), Some(high)) = (half(false), half(true)) else {
+            assert_eq!(all.count(), 1, "refused where there are more processors than one");
+            return;
+        };
+        assert_eq!(low.count() + high.count(), all.count());
+        assert!((0..CpuSet::MAX_CPU).all(|cpu| !(low.is_set(cpu) && high.is_set(cpu))));
     }
 
     #[test]

@@ -69,8 +69,14 @@ pub(super) fn columns<'f, R: 'f>(trial: fn(&R) -> Option<&TrialRecord>) -> Vec<C
         }),
         flag(
             "releases_first",
-            "whether the thread that releases ran at nice -20, which it may as root or with CAP_SYS_NICE",
+            "whether the threads that release ran at nice -20, which they may as root or with CAP_SYS_NICE",
             |t| schedule(t)?.releases_first,
+        ),
+        count(
+            "release_takeovers",
+            "",
+            "how often the thread that stood by took over releasing from one whose processor stood still",
+            |t| schedule(t)?.takeovers.map(u64::from),
         ),
         float("admission_p50_ms", "ms", "median of handed to the engine - released", |t| {
             Some(schedule(t)?.admission.p50_ns / 1e6)

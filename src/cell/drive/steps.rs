@@ -21,14 +21,14 @@ use crate::{
 const PROGRESS_NS: u64 = 250_000_000;
 /// The longest that `poll` may block: how soon a trial notices anything else.
 const POLL_NS: u64 = 100_000_000;
-/// Between the moment that a schedule is set off and its begin: the releasing thread has woken by then.
+/// Between the moment that a schedule is set off and its begin: the releasing threads have woken by then.
 const LEAD_NS: u64 = 1_000_000;
 
 /// What the trial took, and how well an open load kept its schedule.
 type Looped = (Span, Option<ScheduleFidelity>);
 
-/// Ends the releasing thread however the trial ends.
-struct StopOnDrop<'a>(&'a Releaser, &'a Thread);
+/// Ends the releasing threads however the trial ends.
+struct StopOnDrop<'a>(&'a Releaser, &'a [Thread]);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
@@ -61,9 +61,10 @@ pub(super) fn run(
     let releaser = Releaser::new(requests as usize);
     let driver = std::thread::current();
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| releaser.run(&schedule, &driver)).thread().clone();
-        let _stop = StopOnDrop(&releaser, &thread);
-        let open = Open { releaser: Some((&releaser, &thread)), ..open };
+        let (releaser, schedule, driver) = (&releaser, &schedule, &driver);
+        let threads = [0, 1].map(|me| scope.spawn(move || releaser.run(me, schedule, driver)).thread().clone());
+        let _stop = StopOnDrop(releaser, &threads);
+        let open = Open { releaser: Some((releaser, &threads)), ..open };
         StepLoop::start(engine, workload, load, recorder).run(Some(open), clock)
     })
 }
@@ -71,7 +72,7 @@ pub(super) fn run(
 /// An open load's schedule and who releases it: nobody in virtual time.
 struct Open<'a> {
     schedule: &'a Schedule,
-    releaser: Option<(&'a Releaser, &'a Thread)>,
+    releaser: Option<(&'a Releaser, &'a [Thread])>,
     max_in_flight: u32,
     watch: Option<Watch>,
 }
@@ -176,8 +177,8 @@ impl<'a, 'r> StepLoop<'a, 'r> {
         let lead_ns = open.as_ref().and_then(|open| open.releaser).map_or(0, |_| LEAD_NS);
         let start_ns = self.engine.now_ns() + lead_ns;
         self.feed = open.as_ref().map(|open| {
-            if let Some((releaser, thread)) = open.releaser {
-                releaser.start(start_ns, thread);
+            if let Some((releaser, threads)) = open.releaser {
+                releaser.start(start_ns, threads);
             }
             Feed::new(open.schedule, open.releaser.map(|(releaser, _)| releaser), start_ns, open.max_in_flight)
         });
@@ -437,6 +438,7 @@ impl<'a, 'r> StepLoop<'a, 'r> {
         };
         let mut fidelity = ScheduleFidelity::judge(open.schedule, start_ns, &times, FidelityLimits::default());
         fidelity.releases_first = open.releaser.map(|(releaser, _)| releaser.goes_first());
+        fidelity.takeovers = open.releaser.map(|(releaser, _)| releaser.takeovers());
         if let Some(reason) = overload {
             // What was cut off must not run on into the next trial.
             self.engine.reset()?;

@@ -98,9 +98,12 @@ pub struct ScheduleFidelity {
     pub limits: FidelityLimits,
     /// Why the trial was ended before its schedule, if it was.
     pub saturation: Option<Saturation>,
-    /// Whether the thread that released was served before others (nice −20). None in virtual time, and in records of older versions.
+    /// Whether the threads that released were served before others (nice −20). None in virtual time, and in records of older versions.
     #[serde(default)]
     pub releases_first: Option<bool>,
+    /// How often the thread that stood by took over releasing, since the other's processor stood still. None as above.
+    #[serde(default)]
+    pub takeovers: Option<u32>,
 }
 
 impl ScheduleFidelity {
@@ -132,6 +135,7 @@ impl ScheduleFidelity {
             limits,
             saturation: None,
             releases_first: None,
+            takeovers: None,
         };
         found.reasons = found.misses();
         found.fidelity_ok = found.reasons.is_empty();
