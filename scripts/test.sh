@@ -68,6 +68,14 @@ promised_cells() {
     done
 }
 
+# A build that runs out of disk fails in some test that says something else.
+room() {
+    local free
+    free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
+    say "$free GiB free"
+    [ "$free" -ge "$1" ] || { say "expected $1 GiB of free disk for the build and what the tests write"; return 1; }
+}
+
 # What cargo-deny says of licences and sources, and of advisories where their database can be had (scripts/audit.sh).
 audit() { PYO3_PYTHON=$PYO3_PYTHON scripts/audit.sh --known; }
 
@@ -114,6 +122,8 @@ environments_tests() {
 engine_tests() { cargo test --release --locked --no-fail-fast "$@" -- --ignored --nocapture 2>&1 | tee -a "$engines_log"; }
 
 phase 'bootstrap' bootstrap
+# Not asked of a target folder that is built already.
+[ -d "$(target_dir)/release" ] || phase 'room on the disk' room 12
 phase 'format' cargo fmt --all --check
 phase 'lints' cargo clippy --release --workspace --all-targets --locked -- -D warnings
 phase 'licences, sources, advisories' audit

@@ -17,13 +17,17 @@ pub struct FidelityLimits {
     pub drift_ns: f64,
     /// Below this probability the released gaps are no sample of the schedule's law: a true one is refused so often.
     pub ks_p: f64,
+    /// Up to this distance from the law gaps count as its sample, whatever the probability: of millions of gaps the test sees the
+    /// two microseconds that waking a thread takes.
+    #[serde(default)]
+    pub ks_distance: f64,
     /// How far the dispersion of the releases may be from the schedule's, absolute and as a fraction of it, added.
     pub dispersion: f64,
 }
 
 impl Default for FidelityLimits {
     fn default() -> Self {
-        Self { p99_ns: 1e6, p999_ns: 10e6, drift_ns: 1e6, ks_p: 1e-4, dispersion: 0.1 }
+        Self { p99_ns: 1e6, p999_ns: 10e6, drift_ns: 1e6, ks_p: 1e-4, ks_distance: 0.05, dispersion: 0.1 }
     }
 }
 
@@ -153,11 +157,11 @@ impl ScheduleFidelity {
         over("the 99th percentile of the release lateness", self.lateness.p99_ns, limits.p99_ns);
         over("the 99.9th percentile of the release lateness", self.lateness.p999_ns, limits.p999_ns);
         over("the drift of releases over the schedule", self.drift_ns.abs(), limits.drift_ns);
-        if let Some(ks) = self.ks.filter(|ks| ks.p < limits.ks_p) {
+        if let Some(ks) = self.ks.filter(|ks| ks.p < limits.ks_p && ks.statistic > limits.ks_distance) {
             reasons.push(format!(
                 "the released gaps are no sample of the schedule's law: a Kolmogorov-Smirnov test gives p = {:.1e}, \
-                 expected at least {:.0e}",
-                ks.p, limits.ks_p
+                 expected at least {:.0e}, at a distance of {:.3}",
+                ks.p, limits.ks_p, ks.statistic
             ));
         }
         if let Some(Dispersion { scheduled, released }) = self.dispersion
@@ -228,6 +232,24 @@ mod tests {
         let found = judged("constant", |index| index as u64 * 1000);
         assert!(!found.fidelity_ok && (found.drift_ns - 4_999_000.0).abs() < 1.0, "{}", found.drift_ns);
         assert!(found.reasons.iter().any(|reason| reason.contains("drift")), "{:?}", found.reasons);
+    }
+
+    #[test]
+    fn a_distance_that_only_millions_of_gaps_can_show_is_none() {
+        let schedule = |requests| {
+            let spec = ArrivalSpec { process: "poisson".parse().unwrap(), rate: Some(10_000.0) };
+            Schedule::new(&spec, requests, 1, 2).unwrap()
+        };
+        // Releases on a grid, as coarse as a share of the mean gap (100 µs).
+        let judged = |schedule: &Schedule, grid_ns: u64| {
+            let times = schedule.offsets_ns().iter().map(|offset| offset.div_ceil(grid_ns) * grid_ns);
+            let times: Vec<(u64, u64)> = times.map(|time| (time, time)).collect();
+            ScheduleFidelity::judge(schedule, 0, &times, FidelityLimits::default())
+        };
+        let found = judged(&schedule(300_000), 4000);
+        assert!(found.ks.unwrap().p < 1e-4 && found.fidelity_ok, "{:?} {:?}", found.ks, found.reasons);
+        let found = judged(&schedule(10_000), 20_000);
+        assert!(!found.fidelity_ok && found.reasons[0].contains("distance"), "{:?} {:?}", found.ks, found.reasons);
     }
 
     #[test]
