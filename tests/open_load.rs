@@ -303,6 +303,20 @@ fn the_capacity_under_poisson_load_is_found() {
 }
 
 #[test]
+fn a_level_that_no_load_meets_has_no_capacity() {
+    // A request alone takes 10 ms.
+    assert_eq!(capacity(&["--requests", "200", "--slo", "ttft=1ms"]).0, 0.0);
+    assert_eq!(capacity(&["--by", "concurrency", "--requests", "200", "--slo", "ttft=1ms"]).0, 0.0);
+}
+
+#[test]
+fn a_queue_too_short_to_break_the_level_is_no_capacity() {
+    // The level would be kept by any queue of 500 requests; the server ends 100 a second.
+    let (found, ..) = capacity(&["--arrivals", "constant", "--slo", "e2e=100s"]);
+    assert!((98.0..125.0).contains(&found), "{found}");
+}
+
+#[test]
 fn the_highest_concurrency_is_found() {
     // One server, 10 ms a request: with N in flight each takes N · 10 ms.
     let (found, low, high, trials) = capacity(&["--by", "concurrency", "--requests", "600", "--slo", "e2e=75ms"]);

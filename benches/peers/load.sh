@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How late Tacho and `aiperf` release requests, and up to which rate each keeps up.
+# How late Tacho, `aiperf` and `vllm bench serve` release requests, and up to which rate each keeps up.
 #
 #   benches/peers/load.sh [OPTION...]
 #
@@ -8,21 +8,24 @@
 #   --ceiling LIST    rates to try for the ceilings, ascending (default 1000,2000,…,256000); each side stops at its first miss
 #   --high N          Tacho's own high rate, Poisson (default 10000), for --minutes N of schedule (default 10)
 #   --aiperf PROGRAM  an aiperf; without it, one is installed from PyPI into an environment of its own in the cache
+#   --vllm PROGRAM    a `vllm` of a version with `bench serve`; without it that peer is left out, and said to be
+#   --minutes 0       leaves the high rate out
 #   --tacho PROGRAM   a built `tacho`; without it, this clone's is built
 #   --keep FOLDER     keeps every run's files there
 #
 # Tacho's lateness is released - scheduled, by the cell's own stamps, with `sim` without costs in real time; its requests
-# need no HTTP. The peer's is the arrival at a server on this machine that does nothing (benches/peers/noop_server.rs), against
-# the even schedule laid through the arrivals as favourably as they allow: the earliest one is late by 0. So the peer's figure
+# need no HTTP. A peer's is the arrival at a server on this machine that does nothing (benches/peers/noop_server.rs), against
+# the even schedule laid through the arrivals as favourably as they allow: the earliest one is late by 0. So a peer's figure
 # includes the way to the server, a fraction of a millisecond, and leaves out any lateness that all its requests share. A rate
 # is kept up with when at least 98 % of it arrives and the 99th percentile of the lateness is at most 10 ms. Figures count
 # on a quiet machine only.
 # shellcheck source=benches/peers/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-rate=500 seconds=20 ceiling=1000,2000,4000,8000,16000,32000,64000,128000,256000 high=10000 minutes=10 aiperf='' tacho='' keep=''
-read_options rate seconds ceiling high minutes aiperf tacho keep -- "$@"
-whole_numbers "$rate" "$seconds" "$high" "$minutes"
+rate=500 seconds=20 ceiling=1000,2000,4000,8000,16000,32000,64000,128000,256000 high=10000 minutes=10 aiperf='' vllm='' tacho='' keep=''
+read_options rate seconds ceiling high minutes aiperf vllm tacho keep -- "$@"
+whole_numbers "$rate" "$seconds" "$high"
+[[ $minutes =~ ^[0-9]+$ ]] || die "expected a whole number of minutes, found '$minutes'"
 tacho_program
 python=$(command -v python3) || die "python3 is needed to read the figures"
 if [ -z "$aiperf" ]; then
@@ -54,37 +57,54 @@ offer_tacho() {
         >"$out/$1.log" 2>&1 || die "tacho run failed: $(tail -n 20 "$out/$1.log")"
 }
 
-# aiperf NAME RATE REQUESTS: the same from aiperf, to a server of its own.
-offer_aiperf() {
-    local port server
-    mkfifo "$out/$1.stop"
-    "$out/noop_server" "$out/$1.arrivals" <"$out/$1.stop" >"$out/$1.port" &
-    server=$!
-    exec 3>"$out/$1.stop"
-    until [ -s "$out/$1.port" ]; do sleep 0.05; done
-    port=$(cat "$out/$1.port")
-    (cd "$out" && timeout $((seconds * 4 + 120)) "$aiperf" profile --model noop --url "http://127.0.0.1:$port" --endpoint-type chat --streaming --tokenizer "$out/tokenizer" \
+aiperf_profile() {
+    "$aiperf" profile --model noop --url "http://127.0.0.1:$1" --endpoint-type chat --streaming --tokenizer "$out/tokenizer" \
         --isl 8 --osl 1 --request-rate "$2" --arrival-pattern constant --request-count "$3" --random-seed 1 \
-        --ui-type none --artifact-dir "$out/$1") >"$out/$1.log" 2>&1 3>&- || say "aiperf at $2/s ended badly: $(tail -n 3 "$out/$1.log")"
+        --ui-type none --artifact-dir "$4"
+}
+
+vllm_bench_serve() {
+    "$vllm" bench serve --backend openai-chat --endpoint /v1/chat/completions --base-url "http://127.0.0.1:$1" --model noop \
+        --tokenizer "$out/tokenizer" --dataset-name random --random-input-len 8 --random-output-len 1 --request-rate "$2" \
+        --burstiness inf --num-prompts "$3" --seed 1 --disable-tqdm
+}
+
+# offer PEER NAME RATE REQUESTS: the same from a peer, to a server of its own.
+offer() {
+    local peer=$1 name=$2 port server
+    mkfifo "$out/$name.stop"
+    "$out/noop_server" "$out/$name.arrivals" <"$out/$name.stop" >"$out/$name.port" &
+    server=$!
+    exec 3>"$out/$name.stop"
+    until [ -s "$out/$name.port" ]; do sleep 0.05; done
+    port=$(cat "$out/$name.port")
+    # Only the last lines matter, and a peer that cannot keep up may take any time.
+    export -f "$peer"
+    (cd "$out" && out=$out aiperf=$aiperf vllm=$vllm timeout $((seconds * 4 + 120)) bash -c "$peer"' "$@"' - "$port" "$3" "$4" "$out/$name") \
+        >"$out/$name.log" 2>&1 3>&- || say "$peer at $3/s ended badly: $(tail -n 3 "$out/$name.log")"
     exec 3>&-
     wait "$server"
 }
 
-say "the same load, $rate/s for $seconds s: tacho, then aiperf"
+peers=(aiperf_profile)
+if [ -n "$vllm" ]; then peers+=(vllm_bench_serve); else say "vllm bench serve: left out, no --vllm"; fi
+say "the same load, $rate/s for $seconds s: tacho, then ${peers[*]}"
 offer_tacho same "$rate" $((rate * seconds)) constant
-offer_aiperf same.aiperf "$rate" $((rate * seconds))
-say "tacho alone, $high/s for $minutes min"
-offer_tacho high "$high" $((high * minutes * 60)) poisson
+for peer in "${peers[@]}"; do offer "$peer" "same.$peer" "$rate" $((rate * seconds)); done
+if [ "$minutes" -gt 0 ]; then
+    say "tacho alone, $high/s for $minutes min"
+    offer_tacho high "$high" $((high * minutes * 60)) poisson
+fi
 
-for side in tacho aiperf; do
+for side in tacho "${peers[@]}"; do
     for offered in ${ceiling//,/ }; do
         say "$side's ceiling: $offered/s"
         if [ "$side" = tacho ]; then
             offer_tacho "ceiling.tacho.$offered" "$offered" $((offered * seconds)) constant
         else
-            offer_aiperf "ceiling.aiperf.$offered" "$offered" $((offered * seconds))
+            offer "$side" "ceiling.$side.$offered" "$offered" $((offered * seconds))
         fi
         "${table[@]}" kept "$side" "$out/ceiling.$side.$offered" "$offered" $((offered * seconds)) || break
     done
 done
-"${table[@]}" table "$out" "$rate" $((rate * seconds))
+"${table[@]}" table "$out" "$rate" $((rate * seconds)) "${peers[@]}"

@@ -6,6 +6,8 @@
 
 /// Cells of a range of rates.
 const CELLS: usize = 2000;
+/// How likely it is at first that no rate meets the level.
+const NONE: f64 = 0.01;
 
 /// The belief.
 #[derive(Clone, Debug)]
@@ -18,11 +20,13 @@ pub struct Search {
 }
 
 impl Search {
-    /// Rates between two bounds, at first equally likely in every factor.
+    /// Rates between two bounds, at first equally likely in every factor, and 0: not even the lowest meets the level.
     pub fn rates(low: f64, high: f64) -> Self {
         let step = (high / low).ln() / CELLS as f64;
-        let candidates: Vec<f64> = (0..=CELLS).map(|cell| low * (step * cell as f64).exp()).collect();
-        let weights = vec![1.0 / candidates.len() as f64; candidates.len()];
+        let rates = (0..=CELLS).map(|cell| low * (step * cell as f64).exp());
+        let candidates: Vec<f64> = std::iter::once(0.0).chain(rates).collect();
+        let mut weights = vec![(1.0 - NONE) / (candidates.len() - 1) as f64; candidates.len()];
+        weights[0] = NONE;
         Self { candidates, weights, unsure: false }
     }
 
@@ -48,7 +52,7 @@ impl Search {
         }
         let mut below = 0.0;
         let mut best = (f64::INFINITY, self.candidates[0]);
-        // The lowest is no question: it is met by definition.
+        // That nothing, candidate 0, meets the level is no question.
         for (weight, candidate) in self.weights.iter().zip(&self.candidates[1..]) {
             below += weight;
             let off = (below - 0.5_f64).abs();
@@ -74,6 +78,11 @@ impl Search {
         let tail = (1.0 - coverage) / 2.0;
         let at = |mass| self.candidates[self.place(mass)];
         (at(0.5), at(tail), at(1.0 - tail))
+    }
+
+    /// The lowest load that there is to try.
+    pub fn lowest(&self) -> f64 {
+        self.candidates.get(1).copied().unwrap_or(0.0)
     }
 
     /// Whether the answer lies at an end of what was looked at: (the lowest, the highest).
@@ -117,6 +126,16 @@ mod tests {
             }
             assert!(trials <= 11, "{truth}: {trials}");
         }
+    }
+
+    #[test]
+    fn a_level_that_nothing_meets_ends_at_no_rate() {
+        let mut search = Search::rates(1.5, 150.0);
+        for _ in 0..12 {
+            let at = search.next();
+            search.update(at, 0.002);
+        }
+        assert_eq!((search.answer(0.95), search.lowest()), ((0.0, 0.0, 0.0), 1.5));
     }
 
     #[test]

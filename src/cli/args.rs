@@ -348,11 +348,12 @@ pub struct RunArgs {
         help_heading = "Workload"
     )]
     pub rate: Option<String>,
-    /// How they arrive: poisson, poisson:total, gamma:SHAPE, constant, burst:N, ramp:linear:RATE, ramp:exponential:RATE or
+    /// How they arrive: poisson, poisson:total, gamma:SHAPE (`--burstiness` of `vllm bench serve`), constant, burst:N, ramp:linear:RATE, ramp:exponential:RATE or
     /// trace:FILE [default: poisson]
     #[arg(long, value_name = "PROCESS", env = "TACHO_ARRIVALS", hide_env = true, help_heading = "Workload")]
     pub arrivals: Option<String>,
-    /// The most requests in the engine at once in an open load; others wait, and their latency counts
+    /// The most requests in the engine at once in an open load (`--max-concurrency` of `vllm bench serve`); others wait, and their
+    /// latency counts
     #[arg(long, value_name = "N", env = "TACHO_MAX_IN_FLIGHT", hide_env = true, help_heading = "Workload")]
     pub max_in_flight: Option<u32>,
     /// Limits to judge requests by: ttft=200ms,tpot=50ms,e2e=5s, at the 99th percentile or another (ttft:p90=200ms), or a preset

@@ -36,7 +36,7 @@ pub struct CapacityArgs {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..),
           help_heading = "Search")]
     pub max_probes: u32,
-    /// The highest concurrency to look at, with --by concurrency
+    /// The highest concurrency to look at, with --by concurrency; no cap on an open load, as `--max-concurrency` is in `vllm bench`
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..),
           help_heading = "Search")]
     pub max_concurrency: u32,
@@ -173,15 +173,19 @@ fn show(report: &CapacityReport, json: bool) -> Result<ExitCode, Failure> {
     }
     writeln!(out, "{}", table(capacity))?;
     let unit = capacity.unit();
-    writeln!(
-        out,
-        "capacity: {:.4} {unit} (95 % interval {:.4} to {:.4}) meet {}, after {} trials",
-        capacity.estimate,
-        capacity.low,
-        capacity.high,
-        capacity.slo,
-        capacity.probes.len()
-    )?;
+    if capacity.estimate > 0.0 {
+        writeln!(
+            out,
+            "capacity: {:.4} {unit} (95 % interval {:.4} to {:.4}) meet {}, after {} trials",
+            capacity.estimate,
+            capacity.low,
+            capacity.high,
+            capacity.slo,
+            capacity.probes.len()
+        )?;
+    } else {
+        writeln!(out, "capacity: no load meets {}, after {} trials", capacity.slo, capacity.probes.len())?;
+    }
     capacity.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))?;
     writeln!(out, "run directory: {}", dir.display())?;
     Ok(ExitCode::SUCCESS)

@@ -25,8 +25,12 @@ Names mean what they mean in `vllm bench`, with these differences, since other t
   --dataset-filter   nothing is left out unless it says so; vllm and sglang are those tools' bounds
   --requests         never repeats a prompt: too small a dataset is an error (there: oversampled)
   --sonnet-input-len is exact, as are all lengths (there: about)
+  custom             is taken as it is written (there: through the chat template); chat uses it
+  hf                 --hf-subset and --hf-split are parts of the files' paths (there: names of the
+                     `datasets` library)
   --random-range-ratio is not taken: r is len*(1-r)..len*(1+r) to vllm, len*r..len to sglang;
                      write the range that is meant: --input 512..1536
+  --random-input-len, --random-output-len are --input and --output
 docs/datasets.md says more.";
 
 /// Where prompts come from.

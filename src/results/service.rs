@@ -78,6 +78,13 @@ pub(super) fn columns<'f, R: 'f>(trial: fn(&R) -> Option<&TrialRecord>) -> Vec<C
             "how often the thread that stood by took over releasing from one whose processor stood still",
             |t| schedule(t)?.takeovers.map(u64::from),
         ),
+        float(
+            "queue_growth",
+            "",
+            "growth of the requests in the system over the last half of the arrivals, in standard deviations of what it would wander by in \
+             an engine that is just fast enough; null for conversations, rates that change, few requests",
+            |t| schedule(t)?.queue_growth,
+        ),
         float("admission_p50_ms", "ms", "median of handed to the engine - released", |t| {
             Some(schedule(t)?.admission.p50_ns / 1e6)
         }),

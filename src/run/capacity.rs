@@ -158,7 +158,11 @@ impl Searching<'_> {
         let mut notes = Vec::new();
         match belief.at_bounds(COVERAGE) {
             (true, _) => {
-                notes.push(format!("the limit may lie at or below {low:.4}, the lowest load that was looked at"))
+                let may = if estimate > 0.0 { "it may be that " } else { "" };
+                notes.push(format!(
+                    "{may}not even {:.4}, the lowest load that is looked at, meets the level",
+                    belief.lowest()
+                ))
             }
             (_, true) => {
                 notes.push(format!("the limit may lie at or above {high:.4}, the highest load that was looked at"))
@@ -171,6 +175,15 @@ impl Searching<'_> {
                  narrow it"
                     .to_owned(),
             );
+        }
+        let most =
+            self.probes.iter().map(|probe| probe.request_throughput).fold(0.0, f64::max) / self.requests_an_arrival();
+        if self.options.by == By::Rate && estimate > most {
+            notes.push(format!(
+                "no trial ended more than {most:.4} a second, and the answer is above: trials of {} requests end before a queue \
+                 has grown; more of them (--requests) tell",
+                self.base.workload.requests
+            ));
         }
         let stopped = self.probes.iter().filter(|probe| probe.saturated).count();
         if stopped > 0 {

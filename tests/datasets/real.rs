@@ -73,7 +73,7 @@ fn absent(engine: &str, why: &str) {
 }
 
 #[test]
-fn llama_cpp_takes_conversations_offline_and_closed_with_exact_counts() {
+fn llama_cpp_takes_datasets_offline_closed_and_under_poisson_load_with_exact_counts() {
     if let Err(error) = Registry::embedded().unwrap().cell_program("llama.cpp") {
         return absent("llama.cpp", &error.to_string());
     }
@@ -130,6 +130,31 @@ fn llama_cpp_takes_conversations_offline_and_closed_with_exact_counts() {
         (&json!("ok"), &json!(12), &json!(answers))
     );
     assert!(closed[0]["ttft_p50_ms"].as_f64().unwrap() > 0.0);
+    let asked = Saved::read(&sharegpt_file).unwrap().inputs().map(u64::from).sum::<u64>();
+    let open = place.run(&[&common[..], &raw, &["--rate", "20", "--slo", "ttft=60s,tpot=60s"]].concat());
+    assert_eq!(open.len(), 1);
+    let row = &open[0];
+    assert_eq!((&row["status"], &row["requests_done"]), (&json!("ok"), &json!(12)));
+    assert_eq!((&row["arrivals"], &row["load_mode"]), (&json!("poisson"), &json!("open")));
+    assert_eq!((&row["input_tokens"], &row["output_tokens"]), (&json!(asked), &json!(answers)));
+    every_figure_is_finite(row);
+}
+
+/// Every latency, throughput and lateness of an open load's row.
+fn every_figure_is_finite(row: &serde_json::Value) {
+    for latency in ["ttft", "itl", "tpot", "e2e"] {
+        for statistic in ["mean", "p50", "p90", "p95", "p99"] {
+            let name = format!("{latency}_{statistic}_ms");
+            let found = row[&name].as_f64().unwrap_or_else(|| panic!("{name} is {} in {row}", row[&name]));
+            assert!(found > 0.0, "{name} = {found}");
+        }
+    }
+    for name in ["request_throughput", "output_token_throughput", "total_token_throughput", "goodput", "offered_rate"] {
+        assert!(row[name].as_f64().is_some_and(|found| found > 0.0), "{name} is {} in {row}", row[name]);
+    }
+    for name in ["lateness_p50_ms", "lateness_p99_ms", "lateness_p999_ms", "admission_p99_ms"] {
+        assert!(row[name].as_f64().is_some_and(|found| found >= 0.0), "{name} is {} in {row}", row[name]);
+    }
 }
 
 /// vLLM's environment and the folder with the weights.
@@ -191,19 +216,7 @@ fn vllm_takes_sharegpt_under_poisson_load_with_exact_counts() {
     assert_eq!((&row["boundary"], &row["arrivals"]), (&json!("in-core"), &json!("poisson")));
     assert_eq!((&row["status"], &row["requests_done"]), (&json!("ok"), &json!(12)));
     assert_eq!((&row["input_tokens"], &row["output_tokens"]), (&json!(input), &json!(output)));
-    for latency in ["ttft", "itl", "tpot", "e2e"] {
-        for statistic in ["mean", "p50", "p90", "p95", "p99"] {
-            let name = format!("{latency}_{statistic}_ms");
-            let found = row[&name].as_f64().unwrap_or_else(|| panic!("{name} is {} in {row}", row[&name]));
-            assert!(found > 0.0, "{name} = {found}");
-        }
-    }
-    for name in ["request_throughput", "output_token_throughput", "total_token_throughput", "goodput", "offered_rate"] {
-        assert!(row[name].as_f64().is_some_and(|found| found > 0.0), "{name} is {} in {row}", row[name]);
-    }
-    for name in ["lateness_p50_ms", "lateness_p99_ms", "lateness_p999_ms", "admission_p99_ms"] {
-        assert!(row[name].as_f64().is_some_and(|found| found >= 0.0), "{name} is {} in {row}", row[name]);
-    }
+    every_figure_is_finite(row);
     // The ids themselves were compared, by their hash.
     assert!(!row["not_checked"].to_string().contains("input_ids"), "{row}");
     assert!(!row["invalid_reasons"].to_string().contains("input_ids"), "{row}");

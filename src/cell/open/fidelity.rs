@@ -102,6 +102,11 @@ pub struct ScheduleFidelity {
     pub limits: FidelityLimits,
     /// Why the trial was ended before its schedule, if it was.
     pub saturation: Option<Saturation>,
+    /// By how much the number of requests in the system grew over the last half of the arrivals, in standard deviations of what it would
+    /// wander in an engine that is just fast enough. None where nothing was watched (rates that change), of conversations, of few requests, of a
+    /// system that still filled up, and in records of older versions.
+    #[serde(default)]
+    pub queue_growth: Option<f64>,
     /// Whether the threads that released were served before others (nice −20). None in virtual time, and in records of older versions.
     #[serde(default)]
     pub releases_first: Option<bool>,
@@ -138,6 +143,7 @@ impl ScheduleFidelity {
             reasons: Vec::new(),
             limits,
             saturation: None,
+            queue_growth: None,
             releases_first: None,
             takeovers: None,
         };

@@ -74,6 +74,21 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// By how many standard deviations of what it would wander the number of requests in the system grew over the last half of the
+    /// arrivals, as above, once all have arrived: what overload shows of itself that is too slight, or too short, to end a trial. None
+    /// for turns, for fewer than [`FIRST`] arrivals, and where fewer than half had ended: that system still fills up.
+    pub(crate) fn growth(&self) -> Option<f64> {
+        let arrived = self.in_system.len();
+        let (before, now) = (*self.in_system.get(arrived / 2)?, *self.in_system.last()?);
+        if self.pace.is_some() || arrived < FIRST as usize || now as usize * 2 > arrived {
+            return None;
+        }
+        let wander = ((arrived - arrived / 2) as f64 * (self.gap_variation + 1.0)).sqrt();
+        Some((f64::from(now) - f64::from(before)) / wander)
+    }
+}
+
 /// Whether turns ended faster in the newer half than in the older one. `pace` is when each arrived, and how many had ended then.
 fn ends_faster(pace: &[(u64, u32)]) -> bool {
     let (Some(first), Some(middle), Some(last)) = (pace.first(), pace.get(pace.len() / 2), pace.last()) else {
@@ -104,6 +119,24 @@ mod tests {
         assert!(watched(0.5, 1.0, 2000).is_some_and(|at| at < 600), "{:?}", watched(0.5, 1.0, 2000));
         assert!(watched(0.8, 1.0, 5000).is_some_and(|at| at < 3000), "{:?}", watched(0.8, 1.0, 5000));
         assert_eq!(watched(1.0, 1.0, 5000), None);
+    }
+
+    #[test]
+    fn slight_overload_shows_in_the_growth_at_the_end() {
+        let growth = |rate: f64, life: f64, requests: u32| {
+            let mut watch = Watch::new(requests, 1.0);
+            for arrived in 1..=requests {
+                let time = f64::from(arrived) - life;
+                let done = (time * rate).floor().clamp(0.0, f64::from(arrived)) as u32;
+                watch.arrivals(arrived, done.min(arrived), 0);
+            }
+            watch.growth()
+        };
+        // 500 arrivals at 1.25 times what is served: (250 - 200) / sqrt(250 * 2).
+        assert!((growth(0.8, 0.0, 500).unwrap() - 2.24).abs() < 0.1, "{:?}", growth(0.8, 0.0, 500));
+        assert!(growth(0.67, 0.0, 500).unwrap() > 3.0);
+        assert!(growth(1.0, 100.0, 500).unwrap().abs() < 0.1, "filled before the half");
+        assert_eq!((growth(1.0, 300.0, 500), growth(1.0, 0.0, 50)), (None, None));
     }
 
     #[test]
