@@ -8,7 +8,7 @@
 #   --ceiling LIST    rates to try for the ceilings, ascending (default 1000,2000,…,256000); each side stops at its first miss
 #   --high N          Tacho's own high rate, Poisson (default 10000), for --minutes N of schedule (default 10)
 #   --aiperf PROGRAM  an aiperf; without it, one is installed from PyPI into an environment of its own in the cache
-#   --vllm PROGRAM    a `vllm` of a version with `bench serve`; without it that peer is left out, and said to be
+#   --vllm PYTHON     of an environment with vLLM and its `bench serve`; without it that peer is left out, and said to be
 #   --minutes 0       leaves the high rate out
 #   --tacho PROGRAM   a built `tacho`; without it, this clone's is built
 #   --keep FOLDER     keeps every run's files there
@@ -64,7 +64,12 @@ aiperf_profile() {
 }
 
 vllm_bench_serve() {
-    "$vllm" bench serve --backend openai-chat --endpoint /v1/chat/completions --base-url "http://127.0.0.1:$1" --model noop \
+    # The program `vllm` asks for the metadata of a package of that name, which builds for CPUs lack.
+    "$vllm" -c 'from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser as Parser
+parser = Parser()
+add_cli_args(parser)
+main(parser.parse_args())' --backend openai-chat --endpoint /v1/chat/completions --base-url "http://127.0.0.1:$1" --model noop \
         --tokenizer "$out/tokenizer" --dataset-name random --random-input-len 8 --random-output-len 1 --request-rate "$2" \
         --burstiness inf --num-prompts "$3" --seed 1 --disable-tqdm
 }
