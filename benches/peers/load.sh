@@ -83,9 +83,9 @@ offer() {
     exec 3>"$out/$name.stop"
     until [ -s "$out/$name.port" ]; do sleep 0.05; done
     port=$(cat "$out/$name.port")
-    # Only the last lines matter, and a peer that cannot keep up may take any time.
-    export -f "$peer"
-    (cd "$out" && out=$out aiperf=$aiperf vllm=$vllm timeout $((seconds * 4 + 120)) bash -c "$peer"' "$@"' - "$port" "$3" "$4" "$out/$name") \
+    # A peer that cannot keep up may take any time.
+    (cd "$out" && export out aiperf vllm &&
+        timeout $((seconds * 4 + 120)) bash -c "$(declare -f "$peer"); $peer \"\$@\"" - "$port" "$3" "$4" "$out/$name") \
         >"$out/$name.log" 2>&1 3>&- || say "$peer at $3/s ended badly: $(tail -n 3 "$out/$name.log")"
     exec 3>&-
     wait "$server"
