@@ -88,7 +88,8 @@ for name in ${only//,/ }; do
         ;;
     load)
         if have rustc; then
-            peer load "$here/load.sh" --seconds 10 --minutes 1 --ceiling 1000,4000,16000,64000 --tacho "$tacho"
+            python=$(environment vllm)
+            peer load "$here/load.sh" --seconds 10 --minutes 1 --ceiling 1000,4000,16000,64000 --tacho "$tacho" ${python:+--vllm "$python"}
         else
             missing load "its server that does nothing is compiled by rustc, which is not on PATH"
         fi
