@@ -89,14 +89,14 @@ def table(folder, rate, requests, peers):
         )
     mine, missed = ceiling(folder, "tacho")
     told = lambda name, best, miss: print(
-        f"ceiling of {name}: {best or 'below the lowest rate tried'}/s" + (f" (missed {miss}/s)" if miss else ", the highest tried")
+        f"ceiling of {name}: {f'{best}/s' if best else 'below the lowest rate tried'}" + (f" (missed {miss}/s)" if miss else ", the highest tried")
     )
     told("tacho", mine, missed)
     for peer in peers:
         other, missed = ceiling(folder, peer)
         told(peer, other, missed)
-        if mine and other:
-            print(f"  ceiling, tacho / {peer}: {mine / other:.1f}")
+        if mine and (other or missed):
+            print(f"  ceiling, tacho / {peer}: {f'{mine / other:.1f}' if other else f'over {mine / missed:.0f}'}")
 
 
 if __name__ == "__main__":
