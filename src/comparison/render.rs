@@ -48,7 +48,7 @@ pub fn paired_text(comparisons: &[Comparison]) -> String {
                     writeln!(text, "{work}{b} against {a}: {} in {}: {change}", result.verdict.as_str(), found.figure);
             }
         }
-        for line in details(found) {
+        for line in found.label.iter().map(|label| one_line(label)).chain(details(found)) {
             let _ = writeln!(text, "    {line}");
         }
     }
