@@ -121,7 +121,10 @@ impl Pair<'_> {
         let refused = self.ratio.is_refused().then(|| self.ratio.note());
         let invalid = (!self.invalid.is_empty()).then(|| self.invalid.join("; "));
         let judged = failed.or(refused).or(invalid).map_or_else(|| compare(&blocks, &judge), Err);
-        let needed = judged.as_ref().ok().and_then(|result| needed(CLAIM, &result.components, &self.cost(&blocks)));
+        let needed = judged
+            .as_ref()
+            .ok()
+            .and_then(|result| needed(CLAIM, &result.components, &self.cost(&blocks), judge.resident));
         let (result, null_reason) = match judged {
             Ok(result) => (Some(result), None),
             Err(reason) => (None, Some(reason)),
@@ -257,5 +260,21 @@ mod tests {
         for text in [paired_text(&labelled), paired_markdown(&labelled).replace('\\', "")] {
             assert!(text.contains("not the same in weights_dtype (F16 and bfloat16)"), "{text}");
         }
+    }
+    #[test]
+    fn what_the_interval_is_over_is_told_with_its_own_reason() {
+        let [mut a, mut b] = [record(0, "llama.cpp", 1000.0), record(1, "llama.cpp", 1100.0)];
+        let with = |a: &PointRecord, b: &PointRecord| paired_text(&[compared(a, b, Ratio::Plain)]);
+        assert!(with(&a, &b).contains("blocks of all launches as one sample"), "{}", with(&a, &b));
+        assert!(!with(&a, &b).contains("not known from one"));
+        for trial in a.trials.iter_mut().chain(&mut b.trials) {
+            trial.turn.as_mut().unwrap().resident = false;
+        }
+        let text = with(&a, &b);
+        assert!(text.contains("because the engines were never loaded together") && !text.contains("differ;"), "{text}");
+        for record in [&mut a, &mut b] {
+            record.trials.retain(|trial| trial.turn.is_some_and(|turn| turn.launch == 0));
+        }
+        assert!(with(&a, &b).contains("how launches differ is not known from one"), "{}", with(&a, &b));
     }
 }
