@@ -72,6 +72,27 @@ fn beside_a_gpu_engine_one_without_has_all_its_launches_too() {
     }
 }
 
+#[test]
+fn an_invalid_side_gets_no_verdict_and_the_reason_stands_in_its_place() {
+    let scratch = Scratch::new();
+    let output = scratch.run(&[
+        "--engine-option=sim.time=virtual",
+        "--engine-option=sim.fault=preempt",
+        "--engine-option=sim.fault_at_step=20,1000000",
+        "--compare=abba,launches=2,blocks=3",
+        "--batch=2",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let found = &scratch.comparisons()[0];
+    let why = found["null_reason"].as_str().unwrap_or_default();
+    assert!(found["result"].is_null() && why.starts_with("the first is invalid (preemption): "), "{found}");
+    // Trials of a millisecond are too short for a certificate, and no reason not to be compared.
+    assert!(!why.contains("min_duration") && text(&output).contains("min_duration"), "{}", text(&output));
+    let said = text(&output);
+    assert!(said.contains("not compared: the first is invalid (preemption)"), "{said}");
+    assert!(!["FASTER", "SLOWER", "SAME"].iter().any(|word| said.contains(word)), "{said}");
+}
+
 /// In each launch after so many steps; the second engine's far beyond the run.
 const HANGS: [&str; 3] = [
     "--engine-option=sim.fault=hang",
@@ -164,7 +185,8 @@ fn run_and_kill(scratch: &Scratch, more: &[&str], kills: &[usize]) -> i32 {
     }
 }
 
-const SLOW: [&str; 2] = ["--engine-option=sim.step_base_us=2000,2500", "--batch=2"];
+/// In real time, of which whatever else the machine does may take its share.
+const SLOW: [&str; 3] = ["--engine-option=sim.step_base_us=2000,2500", "--batch=2", "--max-harness-share=100%"];
 
 #[test]
 fn a_cell_that_dies_in_the_last_launch_costs_that_launch_alone() {

@@ -81,7 +81,7 @@ for name in ${only//,/ }; do
     max) python_peer max max ;;
     trtllm)
         if have trtllm-bench; then
-            missing trtllm "trtllm-bench is here, but Tacho's TensorRT-LLM doors were never tried with the real library: there is nothing to hold it against"
+            missing trtllm "present, but no script drives it yet"
         else
             missing trtllm "trtllm-bench is not on PATH"
         fi

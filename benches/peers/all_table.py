@@ -7,12 +7,10 @@ import re
 import sys
 from pathlib import Path
 
-# Why a ratio of Tacho to an engine's own tool is what it is, where it is known. docs/results/README.md has what was measured.
+# Why a ratio of Tacho to an engine's own tool is what it is, where it is known. Peers whose own tool makes the same call as Tacho
+# (vllm, vllm-latency, sglang) have none: where the interval leaves out 1, the reason is not known. docs/results/README.md has what was measured.
 REASONS = {
     "llama": "Tacho picks every token (an argmax over the vocabulary); llama-batched-bench feeds random ids and picks none",
-    "vllm": "the same call on both sides: within noise where the device is the limit; where the host is, as far as that is steady (docs/results/README.md)",
-    "vllm-latency": "the same call on both sides: within noise where the device is the limit; where the host is, as far as that is steady (docs/results/README.md)",
-    "sglang": "the same call on both sides: within noise where the device is the limit; where the host is, as far as that is steady (docs/results/README.md)",
     "sglang-one-batch": "SGLang's model runner step by step, without the scheduler that Tacho's side runs; it waits for the device at every step",
     "max": "`max generate` also tokenises, decodes and prints each token, and yields to an event loop every step",
 }

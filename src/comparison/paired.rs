@@ -1,7 +1,7 @@
 //! The comparisons of a run whose points were measured side by side: `comparison.json`.
 use serde::{Deserialize, Serialize};
 
-use super::{Better, Figure};
+use super::{Better, Figure, refusal::invalid};
 use crate::{
     fairness::{self, Ratio},
     metrics::median,
@@ -79,7 +79,8 @@ pub fn comparisons(info: &RunInfo, records: &[PointRecord]) -> Vec<Comparison> {
                 let find = |arm: &Arm| records.iter().find(|record| record.point.number == arm.point);
                 let (Some(one), Some(other)) = (find(a), find(b)) else { continue };
                 let ratio = fairness::between((info, one), (info, other), &how.allowed);
-                let pair = Pair { how: &how, a: (*a, one), b: (*b, other), ratio };
+                let invalid = [invalid("the first", info, one), invalid("the second", info, other)].concat();
+                let pair = Pair { how: &how, a: (*a, one), b: (*b, other), ratio, invalid };
                 all.extend(Figure::of_pairs().iter().filter_map(|figure| pair.compare(figure)));
             }
         }
@@ -93,6 +94,8 @@ struct Pair<'a> {
     b: (Arm, &'a PointRecord),
     /// Whether their ratio may be shown.
     ratio: Ratio,
+    /// Why its figures are not to be believed.
+    invalid: Vec<String>,
 }
 
 impl Pair<'_> {
@@ -116,8 +119,12 @@ impl Pair<'_> {
             seed: self.a.1.point.workload.seed,
         };
         let refused = self.ratio.is_refused().then(|| self.ratio.note());
-        let judged = failed.or(refused).map_or_else(|| compare(&blocks, &judge), Err);
-        let needed = judged.as_ref().ok().and_then(|result| needed(CLAIM, &result.components, &self.cost(&blocks)));
+        let invalid = (!self.invalid.is_empty()).then(|| self.invalid.join("; "));
+        let judged = failed.or(refused).or(invalid).map_or_else(|| compare(&blocks, &judge), Err);
+        let needed = judged
+            .as_ref()
+            .ok()
+            .and_then(|result| needed(CLAIM, &result.components, &self.cost(&blocks), judge.resident));
         let (result, null_reason) = match judged {
             Ok(result) => (Some(result), None),
             Err(reason) => (None, Some(reason)),
@@ -203,4 +210,71 @@ fn own_label(arm: Arm, record: &PointRecord) -> String {
 fn work(record: &PointRecord) -> String {
     let shared = record.point.axes.iter().filter(|(name, _)| !name.starts_with("engine."));
     shared.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cell::protocol::Method,
+        comparison::{PRIMARY, paired_markdown, paired_text},
+        fairness::Difference,
+        results::{Turn, testing},
+    };
+
+    /// A point of two launches of three blocks.
+    fn record(number: u32, engine: &str, throughput: f64) -> PointRecord {
+        let mut record = testing::point(number, engine, &[]);
+        for (index, (launch, block)) in (0..).zip((0..2).flat_map(|launch| (0..3).map(move |block| (launch, block)))) {
+            for half in 0..2 {
+                let mut trial = testing::trial(index * 2 + half, Method::Generate, throughput);
+                trial.turn = Some(Turn { launch, block, copy: 0, resident: true });
+                record.trials.push(trial);
+            }
+        }
+        "compare".clone_into(&mut record.stopped_by);
+        record
+    }
+
+    fn compared(a: &PointRecord, b: &PointRecord, ratio: Ratio) -> Comparison {
+        let how = Compare::parse("abba,launches=2,blocks=3").unwrap();
+        let arm = |point| Arm { point, copy: 0 };
+        let pair = Pair { how: &how, a: (arm(0), a), b: (arm(1), b), ratio, invalid: Vec::new() };
+        pair.compare(&Figure::named(PRIMARY).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_was_allowed_by_name_stands_beside_the_verdict_wherever_it_is_told() {
+        let (a, b) = (record(0, "llama.cpp", 1000.0), record(1, "vllm", 1100.0));
+        let differences = vec![Difference {
+            field: "weights_dtype".to_owned(),
+            a: "F16".to_owned(),
+            b: "bfloat16".to_owned(),
+            blocking: Some("other work".to_owned()),
+        }];
+        let refused = compared(&a, &b, Ratio::Refused(differences.clone()));
+        assert!(refused.result.is_none() && refused.label.is_none());
+        assert!(paired_text(&[refused]).contains("not compared: refused: not the same in weights_dtype"));
+        let labelled = [compared(&a, &b, Ratio::Labelled(differences))];
+        assert_eq!(labelled[0].result.as_ref().map(|result| result.verdict.as_str()), Some("FASTER"));
+        for text in [paired_text(&labelled), paired_markdown(&labelled).replace('\\', "")] {
+            assert!(text.contains("not the same in weights_dtype (F16 and bfloat16)"), "{text}");
+        }
+    }
+    #[test]
+    fn what_the_interval_is_over_is_told_with_its_own_reason() {
+        let [mut a, mut b] = [record(0, "llama.cpp", 1000.0), record(1, "llama.cpp", 1100.0)];
+        let with = |a: &PointRecord, b: &PointRecord| paired_text(&[compared(a, b, Ratio::Plain)]);
+        assert!(with(&a, &b).contains("blocks of all launches as one sample"), "{}", with(&a, &b));
+        assert!(!with(&a, &b).contains("not known from one"));
+        for trial in a.trials.iter_mut().chain(&mut b.trials) {
+            trial.turn.as_mut().unwrap().resident = false;
+        }
+        let text = with(&a, &b);
+        assert!(text.contains("because the engines were never loaded together") && !text.contains("differ;"), "{text}");
+        for record in [&mut a, &mut b] {
+            record.trials.retain(|trial| trial.turn.is_some_and(|turn| turn.launch == 0));
+        }
+        assert!(with(&a, &b).contains("how launches differ is not known from one"), "{}", with(&a, &b));
+    }
 }

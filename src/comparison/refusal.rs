@@ -1,7 +1,8 @@
 //! What must not be compared, with the reason.
 use crate::{
     plan::registry::ModelFormat,
-    results::{PointRecord, PointStatus},
+    results::{PointRecord, PointStatus, RunInfo},
+    validity::{Basis, Code, certify},
 };
 
 /// Why two points give no ratio; empty when they do.
@@ -44,6 +45,20 @@ pub(super) fn refusals(a: &PointRecord, b: &PointRecord) -> Vec<String> {
         _ => {}
     }
     reasons
+}
+
+/// Reasons that speak of how well a figure is known, not of whether it is another's: a comparison's own interval has that.
+const IN_THE_INTERVAL: [Code; 2] = [Code::MinDuration, Code::Interval];
+
+/// Why a point's figures are not to be believed, and so not compared: its certificate's reasons but for those of
+/// [`IN_THE_INTERVAL`]. Empty for a point that failed, which says that itself.
+pub(super) fn invalid(side: &str, info: &RunInfo, record: &PointRecord) -> Vec<String> {
+    if matches!(record.outcome, PointStatus::Failed(_)) || record.trials.is_empty() {
+        return Vec::new();
+    }
+    let reasons = certify(record, &Basis::of(info)).reasons;
+    let counts = reasons.into_iter().filter(|reason| !IN_THE_INTERVAL.contains(&reason.code));
+    counts.map(|reason| format!("{side} is invalid ({}): {}", reason.code, reason.sentence)).collect()
 }
 
 /// Whether both read the model from files of one form: a GGUF file and a folder of the same weights never hash alike.

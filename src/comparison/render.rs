@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     report::text::{MISSING, escape, number, number_or_missing, one_line},
-    stats::{paired::Unit, verdict::Verdict},
+    stats::{
+        paired::{POOL_ABOVE, Unit},
+        verdict::Verdict,
+    },
 };
 
 /// As a percentage with its sign.
@@ -48,7 +51,7 @@ pub fn paired_text(comparisons: &[Comparison]) -> String {
                     writeln!(text, "{work}{b} against {a}: {} in {}: {change}", result.verdict.as_str(), found.figure);
             }
         }
-        for line in details(found) {
+        for line in found.label.iter().map(|label| one_line(label)).chain(details(found)) {
             let _ = writeln!(text, "    {line}");
         }
     }
@@ -106,7 +109,10 @@ fn details(found: &Comparison) -> Vec<String> {
     if let Some(result) = &found.result {
         let unit = match result.unit {
             Unit::Block => "blocks of all launches as one sample",
-            Unit::Launch => "launches as the sample, because they differ",
+            Unit::Launch if result.launches_alike.is_some_and(|chance| chance <= POOL_ABOVE) => {
+                "launches as the sample, because they differ"
+            }
+            Unit::Launch => "launches as the sample, because the engines were never loaded together",
         };
         lines.push(format!(
             "{} launches, {} blocks; the interval is over {unit}; threshold {}",
@@ -126,9 +132,14 @@ fn details(found: &Comparison) -> Vec<String> {
             sd(Some(parts.block)),
             sd(parts.trial)
         ));
+        let alike = if parts.launch.is_none() {
+            " (how launches differ is not known from one, and counted as not at all)"
+        } else {
+            ""
+        };
         lines.push(match &found.needed {
             Some(needed) => format!(
-                "to tell {} from none it takes {} launches of {} blocks with {} trials an engine, about {:.0} s",
+                "to tell {} from none it takes {} launches of {} blocks with {} trials an engine, about {:.0} s{alike}",
                 percent(needed.claim),
                 needed.launches,
                 needed.blocks,

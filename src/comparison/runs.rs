@@ -5,7 +5,7 @@ use super::{
     Better, Difference, Figure,
     differences::differences,
     matching,
-    refusal::{doubts, refusals},
+    refusal::{doubts, invalid, refusals},
 };
 use crate::{
     fairness::{self, Ratio},
@@ -100,7 +100,8 @@ pub fn compare(
     let point = |(one, other): &(usize, usize)| {
         let (one, other) = (&a.records[*one], &b.records[*other]);
         let ratio = fairness::between((&a.info, one), (&b.info, other), allowed);
-        point(one, other, figure, threshold, &ratio)
+        let invalid = [invalid("the first", &a.info, one), invalid("the second", &b.info, other)].concat();
+        point((one, other), figure, threshold, &ratio, invalid)
     };
     RunComparison {
         a: name(a_name, a),
@@ -116,7 +117,13 @@ pub fn compare(
     }
 }
 
-fn point(a: &PointRecord, b: &PointRecord, figure: &Figure, threshold: f64, ratio: &Ratio) -> PointComparison {
+fn point(
+    (a, b): (&PointRecord, &PointRecord),
+    figure: &Figure,
+    threshold: f64,
+    ratio: &Ratio,
+    invalid: Vec<String>,
+) -> PointComparison {
     let (label, other) = (label(a), label(b));
     let (one, two) = (figure.values(a), figure.values(b));
     let mut found = PointComparison {
@@ -130,7 +137,7 @@ fn point(a: &PointRecord, b: &PointRecord, figure: &Figure, threshold: f64, rati
         high: None,
         detectable: None,
         verdict: None,
-        refused: refusals(a, b),
+        refused: [refusals(a, b), invalid].concat(),
         notes: Vec::new(),
     };
     match ratio {
@@ -150,7 +157,7 @@ fn point(a: &PointRecord, b: &PointRecord, figure: &Figure, threshold: f64, rati
         found.refused.push(format!("{side} has no trial that tells {}", figure.name));
         return found;
     }
-    found.notes = doubts(a, b);
+    found.notes.extend(doubts(a, b));
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let estimate = mean(&two) - mean(&one);
     let interval = bootstrap_difference(&two, &one, CONFIDENCE, RESAMPLES, a.point.workload.seed);
@@ -247,6 +254,60 @@ mod tests {
         one.records[0].model_digest = Some("aaaa".to_owned());
         other.records[0].model_digest = Some("bbbb".to_owned());
         assert!(verdict(&one, &other).refused[0].contains("different models"));
+    }
+
+    /// The run of an engine that tells the type of its weights.
+    fn of(engine: &str, dtype: &str) -> ReadRun {
+        let mut run = run(1.0);
+        let mut told = run.info.engines.remove("sim").unwrap();
+        (told.asked.engine, told.info.engine, told.info.double) = (engine.to_owned(), engine.to_owned(), None);
+        told.asked.options.clear();
+        told.info.model.weights_dtype = Some(dtype.to_owned());
+        run.info.engines.insert(engine.to_owned(), told);
+        run.records[0].point.engine.id = engine.to_owned();
+        run
+    }
+
+    #[test]
+    fn a_ratio_across_a_blocking_difference_is_refused_named_and_labelled() {
+        let figure = Figure::named("output_token_throughput").unwrap();
+        let (a, b) = (of("llama.cpp", "F16"), of("vllm", "bfloat16"));
+        let with = |allowed: &[String]| compare(("a", &a), ("b", &b), &figure, 0.01, allowed);
+        let refused = with(&[]).points.remove(0);
+        assert_eq!((refused.verdict, refused.ratio), (None, None));
+        assert!(refused.refused[0].contains("--allow-difference weights_dtype"), "{refused:?}");
+
+        let Ratio::Refused(all) = fairness::between((&a.info, &a.records[0]), (&b.info, &b.records[0]), &[]) else {
+            panic!("{refused:?}")
+        };
+        let names: Vec<String> = all.into_iter().map(|difference| difference.field).collect();
+        let found = with(&names);
+        let point = &found.points[0];
+        assert_eq!((point.verdict, point.refused.len()), (Some(Verdict::Same), 0));
+        assert!(point.notes.iter().any(|note| note.starts_with("not the same in")), "{point:?}");
+        for text in [crate::comparison::runs_text(&found), crate::comparison::runs_markdown(&found)] {
+            assert!(
+                text.contains("not the same in") && text.replace('\\', "").contains("weights_dtype (f16 and bf16)"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_invalid_point_gets_no_verdict_but_for_what_the_interval_shows_itself() {
+        let mut evicted = run(0.95);
+        evicted.records[0].trials[3].summary.stats.insert("preemptions".to_owned(), 1.0);
+        let found = verdict(&run(1.0), &evicted);
+        assert_eq!((found.verdict, found.ratio), (None, None));
+        assert!(found.refused[0].starts_with("the second is invalid (preemption): 1 sequences"), "{found:?}");
+        let first = verdict(&evicted, &run(1.0));
+        assert!(first.refused[0].starts_with("the first is invalid (preemption)"), "{first:?}");
+
+        let mut scattered = run(1.0);
+        scattered.info.plan = serde_json::json!({"trials": {"target": 1e-9}, "validity": {"min_duration": "1h"}});
+        let codes = crate::validity::certify_all(&scattered.info, &scattered.records)[0].codes();
+        assert!(codes.contains(&crate::validity::Code::Interval), "{codes:?}");
+        assert_eq!(verdict(&scattered, &scattered).verdict, Some(Verdict::Same));
     }
 
     #[test]

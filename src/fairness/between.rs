@@ -1,14 +1,50 @@
 //! Whether a ratio between two measured points may be shown.
-use super::{LockRecord, Ratio, judge, lock::of_label};
-use crate::results::{PointRecord, RunInfo};
+use super::{Difference, LockRecord, Ratio, fields::MODEL_FAMILY, judge, lock::of_label};
+use crate::{
+    agreement::Verdict,
+    results::{PointRecord, RunInfo},
+};
 
 /// Judges a point of one run against a point of another, or of the same. Two configurations of one engine may differ in
-/// anything: that is what is being compared.
+/// anything, since that is what is being compared, but in what model they were found to be.
 pub fn between(a: (&RunInfo, &PointRecord), b: (&RunInfo, &PointRecord), allowed: &[String]) -> Ratio {
-    if a.1.point.engine.id == b.1.point.engine.id {
-        return Ratio::Plain;
+    let ratio = if a.1.point.engine.id == b.1.point.engine.id {
+        Ratio::Plain
+    } else {
+        judged(lock_of(a).as_ref(), lock_of(b).as_ref(), allowed)
+    };
+    match disagreement(a, b) {
+        Some(difference) => beside(ratio, difference, allowed),
+        None => ratio,
     }
-    judged(lock_of(a).as_ref(), lock_of(b).as_ref(), allowed)
+}
+
+/// What `tacho agree` found of two configurations of a run, where it called them different.
+fn disagreement(a: (&RunInfo, &PointRecord), b: (&RunInfo, &PointRecord)) -> Option<Difference> {
+    // A label is a run's own.
+    let agreement = a.0.agreement.as_ref().filter(|_| a.0.run_id == b.0.run_id)?;
+    let (one, other) = (label_of(a)?, label_of(b)?);
+    let pair = agreement.pair(one, other).filter(|pair| pair.verdict == Some(Verdict::Different))?;
+    Some(Difference {
+        field: MODEL_FAMILY.to_owned(),
+        a: one.to_owned(),
+        b: format!("{other}, which `tacho agree` found different"),
+        blocking: Some(format!("`tacho agree` found them different: {}", pair.why)),
+    })
+}
+
+/// The judgement with a difference more, unless it has one of that field.
+fn beside(ratio: Ratio, difference: Difference, allowed: &[String]) -> Ratio {
+    let mut all = match ratio {
+        Ratio::Plain => Vec::new(),
+        Ratio::Labelled(all) | Ratio::Refused(all) => all,
+        Ratio::Unrecorded => return Ratio::Unrecorded,
+    };
+    if all.iter().all(|known| known.field != difference.field) {
+        all.push(difference);
+    }
+    let refused: Vec<Difference> = all.iter().filter(|one| !allowed.contains(&one.field)).cloned().collect();
+    if refused.is_empty() { Ratio::Labelled(all) } else { Ratio::Refused(refused) }
 }
 
 /// Why no ratio may be shown between these points of a run; None when all may be held against each other.
@@ -20,6 +56,14 @@ pub fn among(info: &RunInfo, points: &[&PointRecord]) -> Option<String> {
             |known: &&PointRecord| known.point.engine == point.point.engine && known.model_digest == point.model_digest;
         if !some.iter().any(same) {
             some.push(point);
+        }
+    }
+    if let Some(agreement) = &info.agreement {
+        let labels: Vec<&str> = some.iter().filter_map(|point| label_of((info, point))).collect();
+        let known = |label: &String| labels.contains(&label.as_str());
+        let mut different = agreement.pairs.iter().filter(|pair| pair.verdict == Some(Verdict::Different));
+        if let Some(pair) = different.find(|pair| known(&pair.a) && known(&pair.b)) {
+            return Some(format!("`tacho agree` found {} and {} different", pair.a, pair.b));
         }
     }
     // Each once: a pair's two are asked for hundreds of times where there are hundreds of configurations.
@@ -45,15 +89,20 @@ fn judged(a: Option<&LockRecord>, b: Option<&LockRecord>, allowed: &[String]) ->
     }
 }
 
-/// The lock record of a point's engine configuration.
-fn lock_of((info, record): (&RunInfo, &PointRecord)) -> Option<LockRecord> {
+/// The name of a point's engine configuration in its run.
+fn label_of<'a>((info, record): (&'a RunInfo, &PointRecord)) -> Option<&'a str> {
     let spec = &record.point.engine;
     let asked = info.engines.iter().find(|(_, engine)| {
         engine.asked.engine == spec.id
             && engine.asked.options == spec.options
             && engine.model_digest == record.model_digest
     });
-    of_label(info, asked?.0)
+    Some(asked?.0)
+}
+
+/// The lock record of a point's engine configuration.
+fn lock_of(of: (&RunInfo, &PointRecord)) -> Option<LockRecord> {
+    of_label(of.0, label_of(of)?)
 }
 
 #[cfg(test)]
@@ -94,6 +143,32 @@ mod tests {
         assert_eq!(between((&info, &points[0]), (&info, &points[0]), &[]), Ratio::Plain);
         let (info, points) = run("float32", "float32");
         assert!(!note(&info, &points).contains("weights_dtype"), "{}", note(&info, &points));
+    }
+
+    #[test]
+    fn what_agreement_found_different_is_refused_whichever_the_engines_are() {
+        let (mut info, points) = run("float32", "float32");
+        let fields = |ratio: Ratio| match ratio {
+            Ratio::Refused(all) => all.into_iter().map(|difference| difference.field).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        let ratio = |info: &RunInfo, allowed: &[String]| between((info, &points[0]), (info, &points[1]), allowed);
+        let before = fields(ratio(&info, &[]));
+        assert!(!before.contains(&MODEL_FAMILY.to_owned()), "{before:?}");
+        let mut agreement: crate::agreement::Agreement = serde_json::from_value(serde_json::json!({
+            "key": "k", "build": "b", "prompts": [], "tokens": 1, "engines": [],
+            "pairs": [{"a": "vllm", "b": "llama.cpp", "verdict": "different", "why": "other weights", "floor": 0.0,
+                "identical": 0, "divergences": [], "forced": null}],
+        }))
+        .unwrap();
+        info.agreement = Some(agreement.clone());
+        assert_eq!(fields(ratio(&info, &[])), [before, vec![MODEL_FAMILY.to_owned()]].concat());
+        let all = fields(ratio(&info, &[]));
+        assert!(matches!(ratio(&info, &all), Ratio::Labelled(_)));
+        assert!(among(&info, &[&points[0], &points[1]]).unwrap().contains("found vllm and llama.cpp different"));
+        agreement.pairs[0].verdict = Some(Verdict::Numerics);
+        info.agreement = Some(agreement);
+        assert!(!fields(ratio(&info, &[])).contains(&MODEL_FAMILY.to_owned()));
     }
 
     #[test]

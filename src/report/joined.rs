@@ -80,6 +80,7 @@ pub(super) fn comparison(info: &RunInfo, records: &[PointRecord]) -> Option<Sect
             ),
             None => (String::new(), String::new(), it.null_reason.clone().unwrap_or_default()),
         };
+        let verdict = it.label.iter().fold(verdict, |verdict, label| format!("{verdict}; {label}"));
         let work = if it.work.is_empty() { "all".to_owned() } else { it.work.clone() };
         vec![work, it.figure.clone(), it.a.label.clone(), it.b.label.clone(), ratio, interval, verdict]
     };

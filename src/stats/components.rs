@@ -91,7 +91,8 @@ const MOST_LAUNCHES: u32 = 200;
 const MOST_BLOCKS: u32 = 100;
 
 /// The cheapest design with as many trials a block as there were; None when 200 launches of 100 blocks are too few.
-pub fn needed(claim: f64, parts: &Components, cost: &Cost) -> Option<Needed> {
+/// `resident` as in [`Judge`](super::paired::Judge): where each engine ran alone, launches are the sample however alike.
+pub fn needed(claim: f64, parts: &Components, cost: &Cost, resident: bool) -> Option<Needed> {
     let limit = claim.ln_1p();
     let launch = parts.launch.unwrap_or(0.0);
     let per_block = parts.block + parts.trial.unwrap_or(0.0) / cost.trials;
@@ -103,7 +104,7 @@ pub fn needed(claim: f64, parts: &Components, cost: &Cost) -> Option<Needed> {
             let b = f64::from(*blocks);
             let error = (launch / l + per_block / (l * b)).sqrt();
             // Launches that differ are what is sampled; else blocks are.
-            let freedom = if launch > 0.0 { l - 1.0 } else { l * b - 1.0 };
+            let freedom = if launch > 0.0 || !resident { l - 1.0 } else { l * b - 1.0 };
             l * b >= super::bca::FEWEST as f64 && detectable_ln(error, freedom) <= limit
         };
         let Some(blocks) = (1..=MOST_BLOCKS).find(enough) else { continue };
@@ -154,12 +155,18 @@ mod tests {
         let cost = Cost { launch: 10.0, pair: 1.0, trials: 2.0 };
         let by_launch = Components { launch: Some(1e-4), block: 0.0, trial: Some(1e-6) };
         let by_trial = Components { launch: Some(0.0), block: 0.0, trial: Some(1e-4) };
-        let (one, other) = (needed(0.01, &by_launch, &cost).unwrap(), needed(0.01, &by_trial, &cost).unwrap());
+        let (one, other) =
+            (needed(0.01, &by_launch, &cost, true).unwrap(), needed(0.01, &by_trial, &cost, true).unwrap());
         assert!(one.launches > 5 && one.blocks < 3, "{one:?}");
         assert!(other.launches == 2 && other.blocks > 2, "{other:?}");
         // Its own promise: (2.2 + 0.9) · 0.01 / √L ≤ ln 1.01 needs about 11 launches.
         assert!((9..=13).contains(&one.launches), "{one:?}");
         let hopeless = Components { launch: Some(1.0), block: 0.0, trial: None };
-        assert_eq!(needed(0.01, &hopeless, &cost), None);
+        assert_eq!(needed(0.01, &hopeless, &cost, true), None);
+        // With two launches of engines that ran alone, Student's t has one degree of freedom: 12.7 + 1.4 errors, not 2.1 + 0.9.
+        let alone = needed(0.01, &by_trial, &cost, false).unwrap();
+        assert!(alone.launches > 2 && alone.seconds > other.seconds, "{alone:?} {other:?}");
+        let error = (0.5e-4 / f64::from(alone.launches * alone.blocks)).sqrt();
+        assert!(detectable_ln(error, f64::from(alone.launches) - 1.0) <= 1.01_f64.ln(), "{alone:?}");
     }
 }

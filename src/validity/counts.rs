@@ -14,6 +14,10 @@ const PREFIX_CACHE: [(&str, bool); 4] = [
 
 /// The trial against what it was asked for.
 fn asked(trial: &TrialRecord, check: impl Fn(Asked) -> Finding) -> Finding {
+    // The schedule's reason says so; that the rest is missing follows from it.
+    if trial.summary.schedule.as_ref().is_some_and(|schedule| schedule.saturation.is_some()) {
+        return Finding::unknown("the engine was overloaded and the trial was ended early");
+    }
     trial.summary.evidence.asked.map_or_else(|| Finding::unknown(NOT_KEPT), check)
 }
 
@@ -103,23 +107,21 @@ pub(super) fn prefix_hits(trial: &TrialRecord) -> Finding {
 
 /// Hits that the plan asks for. Where requests are turns of conversations, it is known how many there can be within a trial: more
 /// are answers to another trial's prompts. An evicted sequence that starts over may hit its own prompt again.
-pub(super) fn intended_hits(trials: &[&TrialRecord]) -> Vec<(Option<u32>, Finding)> {
-    let judge = |trial: &TrialRecord| {
-        let most = trial.summary.sessions.as_ref()?.reusable_tokens as f64;
-        let evicted = trial.summary.stats.get(stat::PREEMPTIONS).is_some_and(|count| *count > 0.0);
-        if evicted {
-            return None;
-        }
-        let finding = counter(trial, stat::PREFIX_HIT_TOKENS, most, |found| {
-            let sentence = format!(
-                "{found} prompt tokens came from the prefix cache; the trial's turns can share {most} at most: the others were \
-                 kept from before the trial"
-            );
-            Finding::bad(sentence, &[("prefix_hit_tokens", found), ("reusable_tokens", most)])
-        });
-        Some((Some(trial.trial), finding))
+pub(super) fn intended_hits(trial: &TrialRecord) -> Finding {
+    let Some(sessions) = &trial.summary.sessions else {
+        return Finding::unknown("how many hits were planned is not known: the plan turns the prefix cache on");
     };
-    trials.iter().filter_map(|trial| judge(trial)).collect()
+    if trial.summary.stats.get(stat::PREEMPTIONS).is_some_and(|count| *count > 0.0) {
+        return Finding::unknown("evicted sequences started over, and may have hit their own prompts");
+    }
+    let most = sessions.reusable_tokens as f64;
+    counter(trial, stat::PREFIX_HIT_TOKENS, most, |found| {
+        let sentence = format!(
+            "{found} prompt tokens came from the prefix cache; the trial's turns can share {most} at most: the others were \
+             kept from before the trial"
+        );
+        Finding::bad(sentence, &[("prefix_hit_tokens", found), ("reusable_tokens", most)])
+    })
 }
 
 pub(super) fn compiles(trial: &TrialRecord) -> Finding {

@@ -141,7 +141,7 @@ fn judge(code: Code, record: &PointRecord, trials: &[&TrialRecord], basis: &Basi
         Code::InputIds => each(&counts::input_ids),
         Code::OutputCounts => each(&counts::output_counts),
         Code::FinishReasons => each(&counts::finish_reasons),
-        Code::PrefixHits if counts::wants_prefix_cache(&record.point) => counts::intended_hits(trials),
+        Code::PrefixHits if counts::wants_prefix_cache(&record.point) => each(&counts::intended_hits),
         Code::PrefixHits => each(&counts::prefix_hits),
         Code::CompileInTrial => each(&counts::compiles),
         Code::AllocatorGrowth => each(&|trial| memory::growth(trial, gpu)),

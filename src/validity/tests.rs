@@ -3,7 +3,7 @@ use super::*;
 use crate::{
     cell::{
         evidence::{Asked, Evidence},
-        open::{FidelityLimits, ScheduleFidelity},
+        open::{FidelityLimits, Saturation, ScheduleFidelity},
         protocol::{Load, Method},
     },
     engine::stat,
@@ -298,7 +298,8 @@ fn a_plan_may_ask_for_hits_and_allow_preemptions() {
     ];
     for (name, value) in options {
         record.point.engine.options = std::collections::BTreeMap::from([(name.to_owned(), value)]);
-        assert_eq!(judged(&record).0, vec![Code::Preemption]);
+        // What single prompts may share nobody has said, so that nothing is judged, and that is told.
+        assert_eq!(judged(&record), (vec![Code::Preemption], vec![Code::PrefixHits]));
     }
     record.point.engine.options.insert("kv_cache_config".to_owned(), serde_json::json!({"enable_block_reuse": false}));
     assert_eq!(judged(&record).0, vec![Code::PrefixHits, Code::Preemption]);
@@ -348,6 +349,51 @@ fn a_power_limit_is_accepted_only_where_the_plan_says_so_and_heat_never() {
     let certificate = certify(&record, &accepting);
     assert_eq!(certificate.codes(), vec![Code::Throttle]);
     assert!(certificate.reasons[0].sentence.contains("by sw_thermal_slowdown"), "{certificate:?}");
+}
+
+/// Faults that are the point's, or that only some points can have.
+fn other_faults() -> [(Code, PointRecord); 4] {
+    let mut scattered = good(false);
+    for (trial, throughput) in scattered.trials.iter_mut().zip([900.0, 1000.0, 1100.0, 950.0]) {
+        trial.figures.output_token_throughput = throughput;
+    }
+    let rates = [100.0; 7];
+    let mut late = open_load(rates, rates.map(|rate| 64.0 * rate));
+    let schedule = Schedule::new(&ArrivalSpec { process: Process::Constant, rate: Some(100.0) }, 64, 1, 0).unwrap();
+    let behind = FidelityLimits::default().p99_ns as u64 + 1_000_000;
+    let times: Vec<(u64, u64)> =
+        schedule.offsets_ns().iter().map(|offset| (7 + offset + behind, 7 + offset + behind)).collect();
+    late.trials[2].summary.schedule = Some(ScheduleFidelity::judge(&schedule, 7, &times, FidelityLimits::default()));
+    let mut overloaded = open_load(rates, rates.map(|rate| 64.0 * rate));
+    let summary = &mut overloaded.trials[2].summary;
+    (summary.requests, summary.output_tokens) = (summary.requests - 32, summary.output_tokens - 32);
+    if let Some(schedule) = &mut summary.schedule {
+        schedule.saturation = Some(Saturation {
+            stopped_ns: 1,
+            arrived: 64,
+            unfinished: 32,
+            not_released: 0,
+            reason: "its queue grows without end".to_owned(),
+        });
+    }
+    let failed = testing::records().remove(2);
+    [(Code::Failed, failed), (Code::Interval, scattered), (Code::Schedule, late), (Code::Schedule, overloaded)]
+}
+
+#[test]
+fn every_code_has_a_fault_that_gives_it_and_no_other() {
+    // Those of the tables are tried one by one above.
+    let mut tried: std::collections::BTreeSet<Code> =
+        ANYWHERE.iter().chain(&ON_GPU).chain(&ON_PROCESSOR).map(|(code, _)| *code).collect();
+    for (code, record) in other_faults() {
+        let certificate = certify(&record, &basis());
+        assert_eq!(certificate.codes(), [code], "{certificate:?}");
+        if code == Code::Schedule {
+            assert_eq!(certificate.reasons[0].trial, Some(2), "{certificate:?}");
+        }
+        tried.insert(code);
+    }
+    assert_eq!(tried, Code::ALL.into_iter().collect());
 }
 
 #[test]
