@@ -80,7 +80,8 @@ fn every_call(how: &'static str, stride: usize) {
         let only_logs = failed.iter().all(|path| path.contains("/run/logs/"));
         match output.status.code() {
             Some(3) => assert!(said.contains(scratch.path()) && said.contains(&why), "{how} {at} {failed:?}: {said}"),
-            Some(0 | 1) if how != "sync" => {
+            // 4: no cell could be started, for want of a log.
+            Some(0 | 1 | 4) if how != "sync" => {
                 assert!(only_logs || said.contains(&why), "{how} {at} {failed:?}: {said}");
                 survived += 1;
             }
