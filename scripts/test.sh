@@ -18,7 +18,10 @@ if [ "${CI:-}" = true ]; then
 fi
 log=$(mktemp)
 engines_log=$(mktemp)
-trap 'rm -f "$log" "$engines_log"' EXIT
+# What a phase passed over, a line each.
+TACHO_SKIPPED=$(mktemp)
+export TACHO_SKIPPED
+trap 'rm -f "$log" "$engines_log" "$TACHO_SKIPPED"' EXIT
 timings=()
 
 # phase NAME COMMAND...: runs it, keeps its time, and ends everything when it fails.
@@ -37,6 +40,7 @@ summary() {
     printf '\nmake test, by phase:\n'
     printf '%s\n' "${timings[@]}"
     printf '%6d s  in all\n' "$SECONDS"
+    sed 's/^/skipped: /' "$TACHO_SKIPPED"
 }
 
 bootstrap() {

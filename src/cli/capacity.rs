@@ -9,7 +9,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use tacho::{
     capacity::{By, Capacity, Options, Probe},
     plan::{Draft, Origin, Parameter, Plan, Setting, Values, registry::Registry, scalar},
-    run::{CapacityReport, RunOptions, find_capacity},
+    run::{CapacityReport, GpuMemory, RunOptions, find_capacity},
 };
 
 use super::{
@@ -89,6 +89,7 @@ pub fn capacity(args: &CapacityArgs, matches: &ArgMatches) -> Result<ExitCode, F
         cell_program: &cell_program,
         interrupted: &interrupted,
         gpus: &ceilings::open_gpus,
+        gpu_memory: GpuMemory::before_cells(&ceilings::open_gpus),
         ceilings: &ceilings,
     };
     let search =

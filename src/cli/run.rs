@@ -13,7 +13,7 @@ use tacho::{
     plan::{Plan, Resolved, registry::Registry},
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
-    run::{RunOptions, RunReport, execute, prepare},
+    run::{GpuMemory, RunOptions, RunReport, execute, prepare},
     validity::certify_all,
 };
 
@@ -71,6 +71,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if let Err(error) = contain::adopt_orphans() {
         progress::say(&format!("note: processes that a cell leaves behind may not be found: {error}"));
     }
+    let gpu_memory = GpuMemory::before_cells(&ceilings::open_gpus);
     if plan.agree && dir.info().agreement.is_none() {
         agree::before_run(&plan, &mut dir, args.python.as_deref(), quiet)?;
     }
@@ -82,6 +83,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         cell_program: &cell_program,
         interrupted: &interrupted,
         gpus: &ceilings::open_gpus,
+        gpu_memory,
         ceilings: &ceilings,
     };
     let report = {

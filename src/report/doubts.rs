@@ -90,9 +90,10 @@ fn of_point(record: &PointRecord) -> Vec<Doubt> {
             let more = format!(" The stacks that it wrote ({} lines) are in journal.jsonl.", failure.stacks.len());
             doubt.text.push_str(&more);
         }
-        return vec![doubt];
+        return std::iter::once(doubt).chain(notes(&place, record)).collect();
     }
     let mut doubts = hardware::doubts(&place, record);
+    doubts.extend(notes(&place, record));
     doubts.extend(lost_launches(&place, record));
     doubts.extend(super::open::doubts(&place, record));
     if !record.warmup_steady {
@@ -123,6 +124,11 @@ fn of_point(record: &PointRecord) -> Vec<Doubt> {
         doubts.push(Doubt::mild(text));
     }
     doubts
+}
+
+/// What was noted when its cell was started.
+fn notes(place: &str, record: &PointRecord) -> impl Iterator<Item = Doubt> {
+    record.notes.iter().map(move |note| Doubt::mild(format!("{place}: {note}.")))
 }
 
 /// Launches of a run that compared side by side in which a cell died.

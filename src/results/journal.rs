@@ -24,6 +24,8 @@ pub(super) struct Journal {
     path: PathBuf,
     file: File,
     length: u64,
+    /// Whether more than `length` may stand in it: a line that could be neither written nor taken back.
+    torn: bool,
 }
 
 /// What an existing journal held.
@@ -39,7 +41,7 @@ impl Journal {
     pub(super) fn create(path: &Path) -> Result<Self, ResultsError> {
         let file =
             File::options().create_new(true).append(true).open(path).map_err(ResultsError::io(path, "create"))?;
-        Ok(Self { path: path.to_owned(), file, length: 0 })
+        Ok(Self { path: path.to_owned(), file, length: 0, torn: false })
     }
 
     /// Reads a journal entry by entry and changes nothing.
@@ -60,10 +62,11 @@ impl Journal {
             file.set_len(length).and_then(|()| file.sync_all()).map_err(ResultsError::io(path, "mend"))?;
         }
         file.seek(SeekFrom::End(0)).map_err(ResultsError::io(path, "read"))?;
-        Ok((Self { path: path.to_owned(), file, length }, contents))
+        Ok((Self { path: path.to_owned(), file, length, torn: false }, contents))
     }
 
-    /// Appends an entry and waits until it is on the disk. When that fails, the journal is as it was before.
+    /// Appends an entry and waits until it is on the disk. When that fails, the journal is as it was before, or has a torn
+    /// last line that the next entry, or whoever opens it, takes back.
     pub(super) fn append(&mut self, entry: &Entry) -> Result<(), ResultsError> {
         let point = entry.record.point.number;
         let unwritable = |why: String| ResultsError::Unwritable { point, why };
@@ -71,9 +74,13 @@ impl Journal {
         // JSON has no NaN: a record with one would be written as null and could not be read again.
         serde_json::from_slice::<Entry>(&line).map_err(|error| unwritable(error.to_string()))?;
         line.push(b'\n');
+        if self.torn {
+            self.file.set_len(self.length).map_err(ResultsError::io(&self.path, "mend"))?;
+            self.torn = false;
+        }
         let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         if let Err(source) = written {
-            let _ = self.file.set_len(self.length);
+            self.torn = self.file.set_len(self.length).is_err();
             return Err(ResultsError::io(&self.path, "append to")(source));
         }
         self.length += line.len() as u64;

@@ -267,6 +267,9 @@ pub struct PointRecord {
     /// Of a run that compares side by side: the launches whose trials were dropped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_launches: Vec<LostLaunch>,
+    /// What was noted when its cell was started, as memory of a GPU that did not come back; for a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What the GPU did, from trials of their own; None when tracing was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceRecord>,
@@ -293,6 +296,7 @@ impl PointRecord {
             warmup_steady: false,
             trials: Vec::new(),
             lost_launches: Vec::new(),
+            notes: Vec::new(),
             trace: None,
             watch_cost: None,
             stopped_by,

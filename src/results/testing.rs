@@ -108,6 +108,7 @@ pub(crate) fn point(number: u32, engine: &str, axes: &[(&str, &str)]) -> PointRe
         warmup_steady: true,
         trials: Vec::new(),
         lost_launches: Vec::new(),
+        notes: Vec::new(),
         trace: None,
         watch_cost: None,
         stopped_by: "target".to_owned(),

@@ -37,6 +37,8 @@ pub struct RunOptions<'a> {
     pub interrupted: &'a AtomicBool,
     /// Who answers for the machine's GPUs.
     pub gpus: OpenGpus<'a>,
+    /// What was in use on them before this program started any cell.
+    pub gpu_memory: GpuMemory<'a>,
     /// Where measured ceilings are kept.
     pub ceilings: &'a Path,
 }
@@ -101,7 +103,10 @@ pub(super) struct Run<'a> {
     pub(super) ids: BTreeMap<Option<PathBuf>, Vec<IdRange>>,
     pub(super) digests: BTreeMap<PathBuf, String>,
     pub(super) hardware: Hardware<'a>,
-    gpu_memory: GpuMemory<'a>,
+    /// What is to be told of a cell that was started, until a record takes it.
+    pub(super) notes: Vec<String>,
+    /// Whether other cells keep their engines loaded beside the one that is to be started.
+    pub(super) beside_others: bool,
     /// When the last cell died, until the next one has started.
     pub(super) died_ns: Option<u64>,
 }
@@ -129,6 +134,8 @@ impl<'a> Run<'a> {
         options: &'a RunOptions<'a>,
         progress: &'a mut dyn Progress,
     ) -> Self {
+        let notes: Vec<String> = options.gpu_memory.doubt().into_iter().map(str::to_owned).collect();
+        notes.iter().for_each(|note| progress.note(note));
         Self {
             plan,
             dir,
@@ -140,7 +147,8 @@ impl<'a> Run<'a> {
             ids: BTreeMap::new(),
             digests: BTreeMap::new(),
             hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
-            gpu_memory: GpuMemory::new(options.gpus),
+            notes,
+            beside_others: false,
             died_ns: None,
         }
     }
@@ -187,6 +195,7 @@ impl Run<'_> {
             };
             match started {
                 Ok(mut running) => {
+                    restarts.loaded();
                     left = after;
                     let point = self.plan.points[*number as usize].clone();
                     if let CellState::Alive = self.point(&mut running, point, model_digest.as_deref())? {
@@ -199,6 +208,10 @@ impl Run<'_> {
                 }
                 // A load after a death may die of what the dead cell left behind: worth another try. A first one is not.
                 Err(failure) if restarts.any() && failure.kind.is_none() => {}
+                Err(failure) if restarts.memory_may_come_back(&failure) => {
+                    self.progress.note(&format!("{}; loaded once more, after the death before it", failure.reason));
+                    continue;
+                }
                 Err(failure) => return self.fail_all(left, &failure, model_digest.as_deref()),
             }
             match restarts.died() {
@@ -247,8 +260,11 @@ impl Run<'_> {
     pub(super) fn launch(&mut self, plan: &CellPlan, environment: &[(OsString, OsString)]) -> Result<Loaded, Failure> {
         let mut program = (self.options.cell_program)(&plan.load.engine).map_err(plain_failure)?;
         program.env.extend_from_slice(environment);
-        if let Err(note) = self.gpu_memory.settle() {
+        if !self.beside_others
+            && let Err(note) = self.options.gpu_memory.settle()
+        {
             self.progress.note(&note);
+            self.notes.push(note);
         }
         self.progress.trial(&format!("loading {}", plan.load.engine), 0);
         let log = self.dir.logs().join(format!("{}.log", file_name(&plan.load.engine)));
@@ -298,11 +314,12 @@ impl Run<'_> {
         Ok(state)
     }
 
-    pub(super) fn keep(&mut self, record: PointRecord) -> Result<(), ResultsError> {
+    pub(super) fn keep(&mut self, mut record: PointRecord) -> Result<(), ResultsError> {
         // A cell that this program has killed in order to end is no outcome of its point.
         while contain::ending() {
             std::thread::park();
         }
+        record.notes.append(&mut self.notes);
         self.dir.point_done(record.clone())?;
         self.progress.point_done(&point::outcome_line(&record));
         self.note(record);

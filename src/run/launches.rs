@@ -55,6 +55,7 @@ impl Run<'_> {
             self.progress.note(&traced::line(&record.point, &trace));
             split_gaps(&mut record, &trace);
             record.trace = Some(trace);
+            record.notes.append(&mut self.notes);
             self.dir.amend(record.clone())?;
             self.records.insert(number, record);
         }

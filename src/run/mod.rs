@@ -24,6 +24,7 @@ pub use capacity::{CapacityReport, find_capacity};
 pub use datasets::prepare;
 pub use execute::{DOUBLES_VARIABLE, RunOptions, RunReport, execute};
 pub(crate) use execute::{engine_label, refuse_double};
+pub use gpu_memory::GpuMemory;
 pub use hardware::OpenGpus;
 pub use model::digest as model_digest;
 pub use progress::{Progress, Quiet};

@@ -71,12 +71,20 @@ impl Run<'_> {
         }
         loop {
             self.died_ns = table.died_ns[seat].take();
-            match self.load(&table.cells[cell]) {
+            // The memory of those that stay loaded does not come back.
+            self.beside_others = table.loaded.iter().any(Option::is_some);
+            let loaded = self.load(&table.cells[cell]);
+            self.beside_others = false;
+            match loaded {
                 Ok(mut running) => {
+                    table.restarts[cell].loaded();
                     running.cell.park();
                     table.loaded[seat] = Some(running);
                     table.sat[seat] = true;
                     return true;
+                }
+                Err(failure) if table.restarts[cell].memory_may_come_back(&failure) && !self.interrupted() => {
+                    self.progress.note(&format!("{}; loaded once more, after the death before it", failure.reason));
                 }
                 Err(failure) => {
                     // As elsewhere, a first load that dies is not worth another try; one after a death is, or a later one.

@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::execute::plain_failure;
-use crate::{plan::Endurance, results::Failure};
+use crate::{engine::ErrorKind, plan::Endurance, results::Failure};
 
 /// The longest pause, however often a cell has died.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -18,11 +18,13 @@ pub(super) struct Restarts<'a> {
     deaths: u32,
     /// Since a point was last measured.
     in_a_row: u32,
+    /// Since an engine was last loaded: whether a load was tried again because memory may not have come back.
+    waited_for_memory: bool,
 }
 
 impl<'a> Restarts<'a> {
     pub fn new(policy: &'a Endurance) -> Self {
-        Self { policy, deaths: 0, in_a_row: 0 }
+        Self { policy, deaths: 0, in_a_row: 0, waited_for_memory: false }
     }
 
     /// Whether a cell of this configuration has died.
@@ -33,6 +35,18 @@ impl<'a> Restarts<'a> {
     /// Whether the configuration is quarantined.
     pub fn spent(&self) -> bool {
         self.deaths > self.policy.restarts
+    }
+
+    /// An engine was loaded.
+    pub fn loaded(&mut self) {
+        self.waited_for_memory = false;
+    }
+
+    /// Whether a load that failed is to be tried once more: it ran out of memory after a death, and the dead cell's may not have
+    /// been back. Only once until an engine is loaded.
+    pub fn memory_may_come_back(&mut self, failure: &Failure) -> bool {
+        let out_of_memory = failure.kind == Some(ErrorKind::OutOfMemory);
+        self.any() && out_of_memory && !std::mem::replace(&mut self.waited_for_memory, true)
     }
 
     /// A point was measured.
@@ -83,5 +97,20 @@ mod tests {
         restarts.measured();
         assert_eq!([restarts.died(), restarts.died()], [ms(0), None]);
         assert!(restarts.quarantine().reason.contains("died 5 times"));
+    }
+
+    #[test]
+    fn a_load_without_memory_is_tried_again_once_and_only_after_a_death() {
+        let policy = Endurance::default();
+        let mut restarts = Restarts::new(&policy);
+        let of = |kind| Failure { kind: Some(kind), ..plain_failure("no room".to_owned()) };
+        let (memory, other) = (of(ErrorKind::OutOfMemory), of(ErrorKind::Load));
+        assert!(!restarts.memory_may_come_back(&memory), "what fails at first is too large");
+        restarts.died();
+        assert!(!restarts.memory_may_come_back(&other));
+        assert!(restarts.memory_may_come_back(&memory));
+        assert!(!restarts.memory_may_come_back(&memory));
+        restarts.loaded();
+        assert!(restarts.memory_may_come_back(&memory));
     }
 }

@@ -2,6 +2,7 @@
 //! with hundreds of kills and a thousand faults, are ignored here and run by `make soak`; docs/reliability.md has the table.
 mod disk;
 mod engine;
+mod gpu;
 mod memory;
 #[path = "../program/mod.rs"]
 mod program;

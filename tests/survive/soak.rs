@@ -82,6 +82,7 @@ fn soak(wanted: usize, steps: &[u64], restarts: &str, kill_ms: u64, seed: u64) -
         let found: f64 = row["output_token_throughput"].parse().unwrap();
         assert!((found * seconds / (4.0 * batch) - 1.0).abs() < 1e-6, "point {number}: {found}");
     }
+    same_records(&scratch, &numbers);
     let all: BTreeSet<u32> = figures.keys().map(|(point, _)| *point).collect();
     assert_eq!(all.len(), points, "every point has a row, measured or failed");
     let journal = scratch.journal();
@@ -93,6 +94,23 @@ fn soak(wanted: usize, steps: &[u64], restarts: &str, kill_ms: u64, seed: u64) -
         numbers.len()
     );
     restarts
+}
+
+/// The finished points' requests, tokens and steps are those of a run of the same batches without faults.
+fn same_records(scratch: &Scratch, numbers: &BTreeSet<u64>) {
+    let calm = Scratch::new();
+    let file = calm.keep.path().join("plan.toml");
+    fs::write(&file, plan(&[1_000_000], "").replace(&format!("{FAULTS:?}"), "['abort']")).unwrap();
+    let output = run(&["--plan", file.to_str().unwrap(), "--out", calm.path(), "--quiet"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let (expected, found) = (calm.records(), scratch.records());
+    for number in numbers {
+        for table in ["requests", "tokens", "steps"] {
+            let (batch, point) = ((number % 4) as u32, *number as u32);
+            assert!(expected[&(table, batch)].0 > 0);
+            assert_eq!(found[&(table, point)], expected[&(table, batch)], "{table} of point {point}");
+        }
+    }
 }
 
 fn p99_ms(mut restarts: Vec<u64>) -> f64 {

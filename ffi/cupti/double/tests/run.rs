@@ -12,7 +12,7 @@ use tacho::{
     measure::DeviceClockMode,
     plan::{EngineSpec, Plan, Point, PointWorkload, TraceMode, TrialPolicy},
     results::{PointRecord, RunDir, RunInfo},
-    run::{OpenGpus, Quiet, RunOptions, execute},
+    run::{GpuMemory, OpenGpus, Quiet, RunOptions, execute},
     workload::LengthDist,
 };
 
@@ -73,7 +73,9 @@ fn run(dir: &Path, trace: TraceMode, injected: bool) -> Vec<PointRecord> {
         })
     };
     let gpus: OpenGpus<'_> = &|| Err("no telemetry in this test".to_owned());
-    let options = RunOptions { cell_program: &cell, interrupted: &AtomicBool::new(false), gpus, ceilings: dir };
+    let gpu_memory = GpuMemory::before_cells(gpus);
+    let options =
+        RunOptions { cell_program: &cell, interrupted: &AtomicBool::new(false), gpus, gpu_memory, ceilings: dir };
     execute(&plan, &mut run, Vec::new(), &options, &mut Quiet).unwrap().records
 }
 
