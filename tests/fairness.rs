@@ -89,6 +89,28 @@ fn other_weights_are_different() {
 }
 
 #[test]
+fn configurations_of_one_engine_that_are_different_get_no_verdict_until_it_is_named() {
+    let keep = tempfile::tempdir().unwrap();
+    let with = |name: &str, compare: &str| -> Value {
+        let dir = keep.path().join(name);
+        let base =
+            ["run", "--engine", "sim", "--engine-option", "sim.time=virtual", "--engine-option", "sim.weights=0,1"];
+        let more = ["--batch", "2", "--input", "4", "--output", "4", "--telemetry", "off", "--quiet", "--agree"];
+        let end = ["--compare", compare, "--out", dir.to_str().unwrap()];
+        let output = tacho(keep.path(), &[&base[..], &more, &end].concat());
+        let found =
+            fs::read(dir.join("comparison.json")).unwrap_or_else(|error| panic!("{error}: {}", text(&output.stderr)));
+        serde_json::from_slice::<Value>(&found).unwrap()[0].clone()
+    };
+    let refused = with("refused", "abba,launches=2,blocks=3");
+    let why = refused["null_reason"].as_str().unwrap_or_default();
+    assert!(refused["result"].is_null() && why.contains("not the same in model_family"), "{refused}");
+    let named = with("named", "abba,launches=2,blocks=3,allow=model_family");
+    assert_eq!(named["result"]["verdict"], "SAME", "{named}");
+    assert!(named["label"].as_str().unwrap().contains("which `tacho agree` found different"), "{named}");
+}
+
+#[test]
 fn an_error_that_repeats_is_no_noise() {
     // Its outputs repeat, so that nothing explains why they are not the other's.
     let (code, found) = agree(&["sim.logit_error=0,0.5"]);

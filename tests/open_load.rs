@@ -214,6 +214,8 @@ fn a_run_at_rates_tells_goodput_fidelity_and_the_steady_part() {
     }
     for row in wild {
         assert_eq!((&row["saturated"], &row["slo_met"]), (&json!(true), &json!(false)));
+        // Two trials have no interval.
+        assert_eq!(row["invalid_reasons"], "schedule,interval", "{row:#}");
         assert!(row["requests_done"].as_u64().unwrap() < 1000 && row["window_request_throughput"].is_null());
         assert!(row["window_null_reason"].as_str().unwrap().contains("cut off"));
     }

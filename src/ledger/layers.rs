@@ -42,6 +42,7 @@ impl Work {
             output_token_us: None,
             ratio: None,
             unit: None,
+            ratio_unit: None,
             launches: blocks.seconds.len() as u32,
             blocks: blocks.seconds.iter().map(Vec::len).sum::<usize>() as u32,
             note: Some("there is no block in which both had their turns".to_owned()),
@@ -60,6 +61,7 @@ impl Work {
         layer.output_token_us = Some(batch.times(1e3 / (f64::from(self.batch) * f64::from(self.output_tokens))));
         layer.ratio = Some(Cost { mean: logs.mean.exp(), low: low.map(f64::exp), high: high.map(f64::exp) });
         layer.unit = Some(seconds.unit);
+        layer.ratio_unit = Some(logs.unit);
         layer.note = seconds.note;
         layer
     }
@@ -203,6 +205,28 @@ mod tests {
         ]);
         assert_eq!(point.layers[0].unit, Some(Unit::Block));
         assert_eq!(point.layers[1].unit, Some(Unit::Launch));
+    }
+
+    #[test]
+    fn a_ratio_says_what_its_own_interval_is_over() {
+        // The same milliseconds more in every launch, on top of turns that take ever longer: only the ratio differs.
+        let slower = |mut record: RungRecord| {
+            for turn in &mut record.turns {
+                turn.seconds += 0.02 * f64::from(turn.launch);
+            }
+            record
+        };
+        let point = point(vec![slower(rung(Rung::Steps, 10.0, true)), slower(rung(Rung::Http, 14.5, true))]);
+        let layer = &point.layers[0];
+        assert_eq!((layer.unit, layer.ratio_unit), (Some(Unit::Block), Some(Unit::Launch)), "{layer:?}");
+        let text = crate::ledger::render::over(layer);
+        assert_eq!(text, "12 blocks; the ratio over 3 launches");
+        // Student's with 2 degrees of freedom over the launches' logarithms.
+        let logs: Vec<f64> = [1.45, 34.5 / 30.0, 54.5 / 50.0].map(f64::ln).to_vec();
+        let mean = logs.iter().sum::<f64>() / 3.0;
+        let error = (logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / 6.0).sqrt();
+        let ratio = layer.ratio.unwrap();
+        assert!((ratio.low.unwrap().ln() - (mean - 4.303 * error)).abs() < 0.02, "{ratio:?} {mean} {error}");
     }
 
     #[test]

@@ -176,8 +176,11 @@ pub struct Layer {
     pub output_token_us: Option<Cost>,
     /// How many times as long as the inner rung, geometric mean over blocks.
     pub ratio: Option<Cost>,
-    /// What intervals are over.
+    /// What the intervals of what it costs are over.
     pub unit: Option<Unit>,
+    /// What the ratio's interval is over: launches can differ by the one measure and not by the other. None in older records.
+    #[serde(default)]
+    pub ratio_unit: Option<Unit>,
     /// Launches.
     pub launches: u32,
     /// Blocks of all launches in which both had their turns.

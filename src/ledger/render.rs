@@ -110,6 +110,19 @@ fn absent(record: &RungRecord) -> Option<String> {
     Some(format!("- {} ({}): {word}{}\n", record.rung.as_str(), record.rung.what(), escape(reason)))
 }
 
+/// What a row's intervals are over.
+pub(super) fn over(layer: &Layer) -> String {
+    let sample = |unit: Unit| match unit {
+        Unit::Block => format!("{} blocks", layer.blocks),
+        Unit::Launch => format!("{} launches", layer.launches),
+    };
+    let Some(unit) = layer.unit else { return dash() };
+    match layer.ratio_unit {
+        Some(other) if other != unit => format!("{}; the ratio over {}", sample(unit), sample(other)),
+        _ => sample(unit),
+    }
+}
+
 fn layers(text: &mut String, title: &str, layers: &[Layer]) {
     if layers.is_empty() {
         return;
@@ -119,11 +132,7 @@ fn layers(text: &mut String, title: &str, layers: &[Layer]) {
         "{title}:\n\n| from → to | what lies between | ms a batch | ms a request | µs an output token | times as long | over |\n|---|---|--:|--:|--:|--:|---|"
     );
     for layer in layers {
-        let over = match layer.unit {
-            Some(Unit::Block) => format!("{} blocks", layer.blocks),
-            Some(Unit::Launch) => format!("{} launches", layer.launches),
-            None => dash(),
-        };
+        let over = over(layer);
         let note = layer.note.as_ref().map(|note| format!("; {}", escape(note))).unwrap_or_default();
         let _ = writeln!(
             text,
@@ -172,7 +181,7 @@ pub fn ledger_csv(ledger: &Ledger) -> Result<Vec<u8>, String> {
     let mut header: Vec<String> =
         ["engine", "label", "batch", "input_tokens", "output_tokens", "kind", "from", "to"].map(str::to_owned).into();
     header.extend(["batch_ms", "request_ms", "output_token_us", "ratio"].iter().flat_map(|name| ends(name)));
-    header.extend(["unit", "launches", "blocks", "note"].map(str::to_owned));
+    header.extend(["unit", "launches", "blocks", "note", "ratio_unit"].map(str::to_owned));
     write(&mut out, &header)?;
     for engine in &ledger.engines {
         for point in &engine.points {
@@ -189,13 +198,13 @@ pub fn ledger_csv(ledger: &Ledger) -> Result<Vec<u8>, String> {
                             .map(number),
                     );
                 }
-                let unit = match layer.unit {
+                let unit = |unit: Option<Unit>| match unit {
                     Some(Unit::Block) => "block",
                     Some(Unit::Launch) => "launch",
                     None => "",
                 };
-                row.extend([unit.to_owned(), layer.launches.to_string(), layer.blocks.to_string()]);
-                row.push(layer.note.clone().unwrap_or_default());
+                row.extend([unit(layer.unit).to_owned(), layer.launches.to_string(), layer.blocks.to_string()]);
+                row.extend([layer.note.clone().unwrap_or_default(), unit(layer.ratio_unit).to_owned()]);
                 write(&mut out, &row)?;
             }
         }
