@@ -135,7 +135,7 @@ fn a_thousand_faults_lose_nothing() {
     assert!(p99 <= 1000.0, "{p99} ms");
 }
 
-/// What a run's process holds.
+/// What a process holds.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     resident_kb: u64,
@@ -152,44 +152,64 @@ fn held(pid: u32) -> Option<Held> {
     Some(Held { resident_kb, descriptors: count("fd")?, threads: count("task")?, children: children_of(pid).len() })
 }
 
-#[test]
-#[ignore = "minutes: run by `make soak`"]
-fn ten_thousand_points_hold_memory_and_handles_flat() {
+/// Runs a sweep of batches × inputs in one cell, looks every so often at what the run's process and the cell's hold, and demands
+/// that it is flat after a first fifth: resident memory between its least and 1 + `spread` times that.
+fn holds_flat(batches: &str, inputs: &str, points: usize, every: Duration, spread: f64) {
     let scratch = Scratch::new();
-    let args = ["--engine", "sim", "--engine-option", "sim.time=virtual", "--batch", "1..100+1", "--input", "1..100+1"];
+    let args = ["--engine", "sim", "--engine-option", "sim.time=virtual", "--batch", batches, "--input", inputs];
     let args =
         with(&args, &["--output", "2", "--min-trials", "2", "--max-trials", "2", "--max-warmup", "1", "--quiet"]);
     let mut child = spawn(&with(&args, &["--out", scratch.path()]));
-    let mut seen: Vec<Held> = Vec::new();
+    let mut seen: Vec<(Held, Held)> = Vec::new();
     let lines = || fs::metadata(scratch.dir.join("journal.jsonl")).map_or(0, |meta| meta.len());
     let mut last = 0;
     while child.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(500));
-        let (length, held) = (lines(), held(child.id()));
+        std::thread::sleep(every);
+        let (length, run) = (lines(), held(child.id()));
+        let cell = children_of(child.id()).first().and_then(|cell| held(*cell));
         // The tables at the end are made of all points at once: what counts is the sweep.
-        if let Some(held) = held.filter(|_| length > last) {
-            seen.push(held);
+        if let (Some(run), Some(cell), true) = (run, cell, length > last) {
+            seen.push((run, cell));
         }
         last = length;
     }
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert_eq!(scratch.journal().len(), 10_000);
-    // After a start of a fifth of the sweep.
+    assert_eq!(scratch.journal().len(), points);
+    assert!(seen.len() >= 20, "only {} looks", seen.len());
     let steady = &seen[seen.len() / 5..seen.len() - 1];
-    let (first, end) = (steady[0], steady[steady.len() - 1]);
-    println!("after a fifth: {first:?}; at the end: {end:?}");
-    // A sample may fall into a point's writing, which holds a file or two: what leaks is there between points too.
+    flat("run", &steady.iter().map(|(run, _)| *run).collect::<Vec<_>>(), spread);
+    flat("cell", &steady.iter().map(|(_, cell)| *cell).collect::<Vec<_>>(), spread);
+}
+
+fn flat(whose: &str, steady: &[Held], spread: f64) {
+    // A look may fall into a point's writing, which holds a file or two: what leaks is there between points too.
     let (before, after) = steady.split_at(steady.len() / 2);
     let least = |half: &[Held]| {
         let of = |handles: fn(&Held) -> usize| half.iter().map(handles).min();
         [of(|held| held.descriptors), of(|held| held.threads), of(|held| held.children)]
     };
+    let resident = || steady.iter().map(|held| held.resident_kb);
+    let (low, high) = (resident().min().unwrap(), resident().max().unwrap());
     println!(
-        "least descriptors, threads, children: {:?} in the first half, {:?} in the second",
+        "{whose}: {} looks, resident {} kB at first, {} at the end, {low} to {high}; least descriptors, threads, children: {:?} \
+         in the first half, {:?} in the second",
+        steady.len(),
+        steady[0].resident_kb,
+        steady[steady.len() - 1].resident_kb,
         least(before),
         least(after)
     );
-    assert_eq!(least(before), least(after), "descriptors, threads or processes leak");
-    let growth = end.resident_kb as f64 / first.resident_kb as f64 - 1.0;
-    assert!(growth.abs() <= 0.05, "resident memory grew by {:.1} %", growth * 100.0);
+    assert_eq!(least(before), least(after), "{whose}: descriptors, threads or processes leak");
+    assert!(high as f64 <= low as f64 * (1.0 + spread), "{whose}: resident memory between {low} and {high} kB");
+}
+
+#[test]
+fn three_hundred_points_hold_memory_and_handles_flat() {
+    holds_flat("1..15+1", "1..20+1", 300, Duration::from_millis(10), 0.05);
+}
+
+#[test]
+#[ignore = "minutes: run by `make soak`"]
+fn ten_thousand_points_hold_memory_and_handles_flat() {
+    holds_flat("1..100+1", "1..100+1", 10_000, Duration::from_millis(200), 0.05);
 }
