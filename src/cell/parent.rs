@@ -36,6 +36,10 @@ const WATCH: Duration = Duration::from_millis(200);
 const BYE_WITHIN: Duration = Duration::from_secs(20);
 /// Asks a cell for the stacks of its threads. No engine uses it, and a cell that does not know it is left alone.
 const ASK_FOR_STACKS: Signal = Signal::STKFLT;
+/// How much a cell may write to its log, in bytes: a run goes on for hours beside what its engines print.
+const LOG_LIMIT: u64 = 1 << 30;
+/// Another such limit.
+pub const LOG_LIMIT_VARIABLE: &str = "TACHO_CELL_LOG_LIMIT";
 /// How long a hung cell may take to write its stacks down, and how long its log must rest to be taken as whole.
 const STACKS_WITHIN: Duration = Duration::from_secs(3);
 const STACKS_REST: Duration = Duration::from_millis(150);
@@ -121,6 +125,9 @@ pub struct Cell {
     frames: mpsc::Receiver<Result<Frame, ProtocolError>>,
     log: PathBuf,
     log_start: u64,
+    /// Bytes.
+    log_limit: u64,
+    looked: Instant,
     parked: bool,
     mark: String,
     ended_ns: Option<u64>,
@@ -182,8 +189,20 @@ impl Cell {
             });
         }
         let log = log.to_owned();
-        let mut cell =
-            Self { child, stdin, frames, log, log_start, parked: false, mark, ended_ns: None, remains: Vec::new() };
+        let log_limit = std::env::var(LOG_LIMIT_VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
+        let mut cell = Self {
+            child,
+            stdin,
+            frames,
+            log,
+            log_start,
+            log_limit: log_limit.unwrap_or(LOG_LIMIT),
+            looked: Instant::now(),
+            parked: false,
+            mark,
+            ended_ns: None,
+            remains: Vec::new(),
+        };
         match cell.reply(HELLO_WITHIN, "say hello")? {
             Reply::Hello { protocol: PROTOCOL, build, .. } if build == BUILD_HASH => Ok(cell),
             Reply::Hello { build, .. } => Err(CellError::Stale {
@@ -393,6 +412,12 @@ impl Cell {
         let mut ended = false;
         let frame = loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(written) = self.written_too_much() {
+                return Err(self.kill_for(format!(
+                    "it wrote {written} bytes to its log, where {} are allowed ({LOG_LIMIT_VARIABLE}), and was killed",
+                    self.log_limit
+                )));
+            }
             match self.frames.recv_timeout(left.min(WATCH)) {
                 // The process is gone but its pipe is not: something it started holds it. What was sent has been read.
                 Err(RecvTimeoutError::Timeout) if ended => break Err(RecvTimeoutError::Disconnected),
@@ -425,6 +450,16 @@ impl Cell {
     }
 
     fn kill_for(&mut self, reason: String) -> CellError {
+    /// The length of its part of the log when that is past the limit; looks seldom.
+    fn written_too_much(&mut self) -> Option<u64> {
+        if self.looked.elapsed() < WATCH {
+            return None;
+        }
+        self.looked = Instant::now();
+        let length = fs::metadata(&self.log).map_or(0, |meta| meta.len());
+        Some(length.saturating_sub(self.log_start)).filter(|written| *written > self.log_limit)
+    }
+
         self.ended_ns.get_or_insert_with(monotonic_ns);
         self.kill_group();
         self.died(Some(reason))
