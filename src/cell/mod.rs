@@ -7,6 +7,7 @@ mod checks;
 pub mod contain;
 mod death;
 pub mod drive;
+pub mod environment;
 pub mod evidence;
 mod host_time;
 pub mod open;

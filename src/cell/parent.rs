@@ -19,7 +19,7 @@ use super::text::{TextDone, TextSpec};
 use super::wire::{Frame, ProtocolError, read_frame, write_message};
 use super::{
     contain::{self, MARK_VARIABLE},
-    death,
+    death, environment, trust,
 };
 use crate::{
     BUILD_HASH,
@@ -51,7 +51,7 @@ pub struct CellProgram {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Environment variables set for it, on top of this process's.
+    /// Environment variables set for it, on top of what it [inherits](super::environment).
     pub env: Vec<(OsString, OsString)>,
     /// The command that builds the program, named when it is absent or stale.
     pub build_with: String,
@@ -159,12 +159,10 @@ impl Cell {
         tracing::debug!(program = %program.program.display(), log = %log.display(), "starting a cell");
         let mark = contain::new_mark();
         let mut command = std::process::Command::new(&program.program);
-        // Nothing that a cell does needs them: what it downloads nothing for, it cannot print either.
-        for name in std::env::vars_os().map(|(name, _)| name).filter(|name| secrets::is_secret_name(name)) {
-            command.env_remove(name);
-        }
         let mut child = command
             .args(&program.args)
+            .env_clear()
+            .envs(environment::inherited())
             .envs(program.env.iter().map(|(name, value)| (name, value)))
             .env(MARK_VARIABLE, &mark)
             .stdin(Stdio::piped())
