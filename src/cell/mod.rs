@@ -17,6 +17,7 @@ mod recorder;
 mod serve;
 pub mod sessions;
 pub mod text;
+pub(crate) mod trust;
 pub mod wire;
 
 pub use serve::{serve, serve_clocked};

@@ -241,6 +241,8 @@ impl Cell {
     /// [`CellError::Engine`] when it cannot be loaded, [`CellError::Died`] when the cell did not survive it or the deadline.
     pub fn load(&mut self, config: &LoadConfig, within: Duration) -> Result<(EngineInfo, u64), CellError> {
         self.ask(&Command::Load(config.clone()))?;
+        // Here, and not where a run, a ledger or another asks for it: none can forget it.
+        trust::check_load(config).map_err(|reason| EngineError::new(ErrorKind::Unsupported, reason))?;
         match self.reply(within, "load")? {
             Reply::Loaded { info, load_ns } => Ok((*info, load_ns)),
             Reply::Failed(error) => Err(error.into()),

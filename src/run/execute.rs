@@ -21,7 +21,6 @@ use crate::{
     },
     engine::{EngineInfo, ErrorKind, IdRange, LoadConfig},
     measure::monotonic_ns,
-    model::check_trusted,
     plan::{CellPlan, Plan, Point, TraceMode, registry::Registry},
     results::{EngineRecord, Failure, Outputs, PointRecord, PointStatus, ResultsError, RunDir},
 };
@@ -168,12 +167,6 @@ impl Run<'_> {
             Ok(digest) => digest,
             Err(failure) => return self.fail_all(&plan.points, &failure, None),
         };
-        if let Some(model) = &plan.load.model
-            && let Err(reason) = check_trusted(model, &plan.load.options)
-        {
-            let failure = Failure { kind: Some(ErrorKind::Unsupported), ..plain_failure(reason) };
-            return self.fail_all(&plan.points, &failure, model_digest.as_deref());
-        }
         let mut loaded: Option<Loaded> = None;
         let mut restarts = Restarts::new(&self.plan.endurance);
         let mut left = plan.points.as_slice();
