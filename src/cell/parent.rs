@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     BUILD_HASH,
-    engine::{EngineError, EngineInfo, Forced, LoadConfig, Scored, conformance::Check},
+    engine::{EngineError, EngineInfo, ErrorKind, Forced, LoadConfig, Scored, conformance::Check},
     measure::monotonic_ns,
     secrets,
 };
@@ -238,11 +238,12 @@ impl Cell {
     /// Loads an engine; returns what it says of itself and how long loading took, in nanoseconds.
     ///
     /// # Errors
-    /// [`CellError::Engine`] when it cannot be loaded, [`CellError::Died`] when the cell did not survive it or the deadline.
+    /// [`CellError::Engine`] when it cannot be loaded or its model runs code when it is read, [`CellError::Died`] when the cell
+    /// did not survive it or the deadline.
     pub fn load(&mut self, config: &LoadConfig, within: Duration) -> Result<(EngineInfo, u64), CellError> {
-        self.ask(&Command::Load(config.clone()))?;
         // Here, and not where a run, a ledger or another asks for it: none can forget it.
         trust::check_load(config).map_err(|reason| EngineError::new(ErrorKind::Unsupported, reason))?;
+        self.ask(&Command::Load(config.clone()))?;
         match self.reply(within, "load")? {
             Reply::Loaded { info, load_ns } => Ok((*info, load_ns)),
             Reply::Failed(error) => Err(error.into()),
@@ -411,13 +412,13 @@ impl Cell {
         let started = Instant::now();
         let mut ended = false;
         let frame = loop {
-            let left = deadline.saturating_duration_since(Instant::now());
             if let Some(written) = self.written_too_much() {
                 return Err(self.kill_for(format!(
                     "it wrote {written} bytes to its log, where {} are allowed ({LOG_LIMIT_VARIABLE}), and was killed",
                     self.log_limit
                 )));
             }
+            let left = deadline.saturating_duration_since(Instant::now());
             match self.frames.recv_timeout(left.min(WATCH)) {
                 // The process is gone but its pipe is not: something it started holds it. What was sent has been read.
                 Err(RecvTimeoutError::Timeout) if ended => break Err(RecvTimeoutError::Disconnected),
@@ -428,6 +429,10 @@ impl Cell {
             }
         };
         match frame {
+            Ok(Ok(Frame::Reply(Reply::Failed(mut error)))) => {
+                error.message = secrets::redact(&error.message);
+                Ok(Frame::Reply(Reply::Failed(error)))
+            }
             Ok(Ok(frame)) => Ok(frame),
             Ok(Err(ProtocolError::Malformed(error))) => {
                 Err(self.kill_for(format!("what it sent is not readable: {error}")))
@@ -445,11 +450,6 @@ impl Cell {
         }
     }
 
-    fn unexpected(&mut self, reply: &Reply) -> CellError {
-        self.kill_for(format!("it answered out of turn: {reply:?}"))
-    }
-
-    fn kill_for(&mut self, reason: String) -> CellError {
     /// The length of its part of the log when that is past the limit; looks seldom.
     fn written_too_much(&mut self) -> Option<u64> {
         if self.looked.elapsed() < WATCH {
@@ -460,6 +460,11 @@ impl Cell {
         Some(length.saturating_sub(self.log_start)).filter(|written| *written > self.log_limit)
     }
 
+    fn unexpected(&mut self, reply: &Reply) -> CellError {
+        self.kill_for(format!("it answered out of turn: {reply:?}"))
+    }
+
+    fn kill_for(&mut self, reason: String) -> CellError {
         self.ended_ns.get_or_insert_with(monotonic_ns);
         self.kill_group();
         self.died(Some(reason))

@@ -23,6 +23,7 @@ use crate::{
     measure::monotonic_ns,
     plan::{CellPlan, Plan, Point, TraceMode, registry::Registry},
     results::{EngineRecord, Failure, Outputs, PointRecord, PointStatus, ResultsError, RunDir},
+    secrets,
 };
 
 /// Set to 1 by tests that measure a double of a real engine.
@@ -393,7 +394,7 @@ pub(super) fn failure_with_log(error: CellError, cell: &Cell) -> Failure {
 }
 
 pub(super) fn failure_of(error: CellError) -> Failure {
-    let reason = error.to_string();
+    let reason = secrets::redact(&error.to_string());
     match error {
         CellError::Engine(engine) => {
             Failure { kind: Some(engine.kind), broken: engine.broken, ..plain_failure(reason) }
