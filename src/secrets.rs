@@ -7,7 +7,11 @@ use std::ffi::OsStr;
 /// Stands where a secret stood.
 pub const NOT_KEPT: &str = "(not kept)";
 /// Words by which a variable's or an option's name tells that it holds a secret; a word ends at `_`, `-` or `.`.
-const WORDS: &[&str] = &["TOKEN", "KEY", "APIKEY", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "CREDENTIALS"];
+const WORDS: &[&str] = &["TOKEN", "KEY", "KEYS", "PASS", "PWD", "PAT", "CREDENTIAL", "CREDENTIALS"];
+/// As [`WORDS`], at the end of a word too: `PGPASSWORD`.
+const ENDINGS: &[&str] = &["APIKEY", "SECRET", "SECRETS", "PASSWORD", "PASSWORDS", "PASSWD", "PASSPHRASE"];
+/// Folders, of every shell.
+const OPEN: &[&str] = &["PWD", "OLDPWD"];
 /// A shorter value would be found by chance, inside of words that are no secret.
 const SHORTEST: usize = 8;
 
@@ -15,7 +19,8 @@ const SHORTEST: usize = 8;
 /// `TOKENIZERS_PARALLELISM`.
 pub fn is_secret_name(name: impl AsRef<OsStr>) -> bool {
     let name = name.as_ref().to_string_lossy().to_ascii_uppercase();
-    name.split(['_', '-', '.']).any(|word| WORDS.contains(&word))
+    let tells = |word: &str| WORDS.contains(&word) || ENDINGS.iter().any(|ending| word.ends_with(ending));
+    !OPEN.contains(&name.as_str()) && name.split(['_', '-', '.']).any(tells)
 }
 
 /// Whether an engine's option of that name would carry a secret. Narrower: `eos_token` is none.
@@ -24,6 +29,20 @@ pub fn is_secret_option(name: &str) -> bool {
     let name = name.replace('-', "_");
     let exact = ["token", "hf_token", "auth_token", "access_token", "use_auth_token", "secret", "password"];
     exact.contains(&name.as_str()) || name.ends_with("api_key") || name.ends_with("secret_key")
+}
+
+/// Whether an option of an engine carries a secret, by its name, by the name of anything in its value, or by a value that
+/// [`redact`] knows. Names in capitals are variables, which engines take as options.
+pub fn carries_secret(name: &str, value: &serde_json::Value) -> bool {
+    use serde_json::Value as Json;
+    let by_name = is_secret_option(name) || (!name.chars().any(char::is_lowercase) && is_secret_name(name));
+    by_name
+        || match value {
+            Json::Object(table) => table.iter().any(|(name, value)| carries_secret(name, value)),
+            Json::Array(values) => values.iter().any(|value| carries_secret("", value)),
+            Json::String(text) => redact(text) != *text,
+            _ => false,
+        }
 }
 
 /// `text` without the values of this process's secret variables, and without passwords in URLs.
@@ -103,15 +122,45 @@ mod tests {
 
     #[test]
     fn names_tell() {
-        for secret in
-            ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "DB_PASSWORD", "openai_api_key", "TOKEN"]
-        {
+        for secret in [
+            "HF_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_ACCESS_KEY_ID",
+            "DB_PASSWORD",
+            "openai_api_key",
+            "TOKEN",
+            "PGPASSWORD",
+            "MYSQL_PWD",
+            "DB_PASS",
+            "GH_PAT",
+            "SSH_PASSPHRASE",
+        ] {
             assert!(is_secret_name(secret), "{secret}");
         }
-        for open in ["TOKENIZERS_PARALLELISM", "HOME", "KEYBOARD", "VLLM_MAX_TOKENS", "TACHO_SEED"] {
+        for open in ["TOKENIZERS_PARALLELISM", "HOME", "KEYBOARD", "VLLM_MAX_TOKENS", "TACHO_SEED", "PATH", "PWD"] {
             assert!(!is_secret_name(open), "{open}");
         }
         assert!(is_secret_option("hf_token") && is_secret_option("x-api-key") && !is_secret_option("eos_token"));
+    }
+
+    #[test]
+    fn an_option_tells_by_its_name_by_names_inside_and_by_its_value() {
+        let json = |text: &str| serde_json::from_str(text).unwrap();
+        for (name, value) in [
+            ("AWS_SECRET_ACCESS_KEY", "1"),
+            ("AWS_SESSION_TOKEN", "1"),
+            ("HUGGING_FACE_HUB_TOKEN", "1"),
+            ("loader", r#"{"extra": {"api_key": 1}}"#),
+            ("loader", r#"[{"env": {"PGPASSWORD": 1}}]"#),
+            ("endpoint", r#"{"url": "http://me:word@host"}"#),
+        ] {
+            assert!(carries_secret(name, &json(value)), "{name} {value}");
+        }
+        for (name, value) in
+            [("eos_token", "1"), ("VLLM_MAX_TOKENS", "1"), ("rope", r#"{"key": "x", "url": "http://h"}"#)]
+        {
+            assert!(!carries_secret(name, &json(value)), "{name} {value}");
+        }
     }
 
     #[test]

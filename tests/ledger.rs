@@ -114,8 +114,9 @@ fn a_server_that_tacho_starts_is_a_rung_and_is_gone_afterwards() {
     let out = dir.path().join("l");
     let server = double();
     let output = ledger(&out, &["--server", server.to_str().unwrap()])
-        .env("DOUBLE_FAULT", "children")
+        .env("TACHO_DOUBLE_FAULT", "children")
         .env("MY_SECRET", "not for servers")
+        .env("INNOCENT_WITH_A_SECRET", "not for servers")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -249,7 +250,7 @@ fn a_server_that_does_not_come_up_or_goes_away_is_told_with_its_last_words() {
         let out = dir.path().join(fault);
         let args = ["--rungs", "generate,http", "--load-deadline", "8s", "--server", server.to_str().unwrap()];
         let args: &[&str] = if fault == "never-ready" { &args } else { &[args[0], args[1], args[4], args[5]] };
-        let output = ledger(&out, args).env("DOUBLE_FAULT", fault).output().unwrap();
+        let output = ledger(&out, args).env("TACHO_DOUBLE_FAULT", fault).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{fault}: {}", said(&output));
         let reason = failure(&out);
         assert!(reason.contains(sentence), "{fault}: {reason}");

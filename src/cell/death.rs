@@ -36,7 +36,7 @@ impl Death {
     pub(super) fn new(reason: String, status: Option<ExitStatus>, log: &Path, start: u64) -> Self {
         let lines = log_tail(log, start);
         Self {
-            reason,
+            reason: secrets::redact(&reason),
             signal: status.and_then(|status| status.signal()),
             exit_code: status.and_then(|status| status.code()),
             stacks: stacks(&lines),

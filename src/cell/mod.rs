@@ -7,6 +7,7 @@ mod checks;
 pub mod contain;
 mod death;
 pub mod drive;
+pub mod environment;
 pub mod evidence;
 mod host_time;
 pub mod open;
@@ -16,6 +17,7 @@ mod recorder;
 mod serve;
 pub mod sessions;
 pub mod text;
+pub(crate) mod trust;
 pub mod wire;
 
 pub use serve::{serve, serve_clocked};

@@ -19,11 +19,11 @@ use super::text::{TextDone, TextSpec};
 use super::wire::{Frame, ProtocolError, read_frame, write_message};
 use super::{
     contain::{self, MARK_VARIABLE},
-    death,
+    death, environment, trust,
 };
 use crate::{
     BUILD_HASH,
-    engine::{EngineError, EngineInfo, Forced, LoadConfig, Scored, conformance::Check},
+    engine::{EngineError, EngineInfo, ErrorKind, Forced, LoadConfig, Scored, conformance::Check},
     measure::monotonic_ns,
     secrets,
 };
@@ -36,6 +36,10 @@ const WATCH: Duration = Duration::from_millis(200);
 const BYE_WITHIN: Duration = Duration::from_secs(20);
 /// Asks a cell for the stacks of its threads. No engine uses it, and a cell that does not know it is left alone.
 const ASK_FOR_STACKS: Signal = Signal::STKFLT;
+/// How much a cell may write to its log, in bytes: a run goes on for hours beside what its engines print.
+const LOG_LIMIT: u64 = 1 << 30;
+/// Another such limit.
+pub const LOG_LIMIT_VARIABLE: &str = "TACHO_CELL_LOG_LIMIT";
 /// How long a hung cell may take to write its stacks down, and how long its log must rest to be taken as whole.
 const STACKS_WITHIN: Duration = Duration::from_secs(3);
 const STACKS_REST: Duration = Duration::from_millis(150);
@@ -47,7 +51,7 @@ pub struct CellProgram {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Environment variables set for it, on top of this process's.
+    /// Environment variables set for it, on top of what it [inherits](super::environment).
     pub env: Vec<(OsString, OsString)>,
     /// The command that builds the program, named when it is absent or stale.
     pub build_with: String,
@@ -121,6 +125,9 @@ pub struct Cell {
     frames: mpsc::Receiver<Result<Frame, ProtocolError>>,
     log: PathBuf,
     log_start: u64,
+    /// Bytes.
+    log_limit: u64,
+    looked: Instant,
     parked: bool,
     mark: String,
     ended_ns: Option<u64>,
@@ -152,12 +159,10 @@ impl Cell {
         tracing::debug!(program = %program.program.display(), log = %log.display(), "starting a cell");
         let mark = contain::new_mark();
         let mut command = std::process::Command::new(&program.program);
-        // Nothing that a cell does needs them: what it downloads nothing for, it cannot print either.
-        for name in std::env::vars_os().map(|(name, _)| name).filter(|name| secrets::is_secret_name(name)) {
-            command.env_remove(name);
-        }
         let mut child = command
             .args(&program.args)
+            .env_clear()
+            .envs(environment::inherited())
             .envs(program.env.iter().map(|(name, value)| (name, value)))
             .env(MARK_VARIABLE, &mark)
             .stdin(Stdio::piped())
@@ -182,8 +187,20 @@ impl Cell {
             });
         }
         let log = log.to_owned();
-        let mut cell =
-            Self { child, stdin, frames, log, log_start, parked: false, mark, ended_ns: None, remains: Vec::new() };
+        let log_limit = std::env::var(LOG_LIMIT_VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
+        let mut cell = Self {
+            child,
+            stdin,
+            frames,
+            log,
+            log_start,
+            log_limit: log_limit.unwrap_or(LOG_LIMIT),
+            looked: Instant::now(),
+            parked: false,
+            mark,
+            ended_ns: None,
+            remains: Vec::new(),
+        };
         match cell.reply(HELLO_WITHIN, "say hello")? {
             Reply::Hello { protocol: PROTOCOL, build, .. } if build == BUILD_HASH => Ok(cell),
             Reply::Hello { build, .. } => Err(CellError::Stale {
@@ -221,8 +238,11 @@ impl Cell {
     /// Loads an engine; returns what it says of itself and how long loading took, in nanoseconds.
     ///
     /// # Errors
-    /// [`CellError::Engine`] when it cannot be loaded, [`CellError::Died`] when the cell did not survive it or the deadline.
+    /// [`CellError::Engine`] when it cannot be loaded or its model runs code when it is read, [`CellError::Died`] when the cell
+    /// did not survive it or the deadline.
     pub fn load(&mut self, config: &LoadConfig, within: Duration) -> Result<(EngineInfo, u64), CellError> {
+        // Here, and not where a run, a ledger or another asks for it: none can forget it.
+        trust::check_load(config).map_err(|reason| EngineError::new(ErrorKind::Unsupported, reason))?;
         self.ask(&Command::Load(config.clone()))?;
         match self.reply(within, "load")? {
             Reply::Loaded { info, load_ns } => Ok((*info, load_ns)),
@@ -392,6 +412,12 @@ impl Cell {
         let started = Instant::now();
         let mut ended = false;
         let frame = loop {
+            if let Some(written) = self.written_too_much() {
+                return Err(self.kill_for(format!(
+                    "it wrote {written} bytes to its log, where {} are allowed ({LOG_LIMIT_VARIABLE}), and was killed",
+                    self.log_limit
+                )));
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.frames.recv_timeout(left.min(WATCH)) {
                 // The process is gone but its pipe is not: something it started holds it. What was sent has been read.
@@ -403,6 +429,10 @@ impl Cell {
             }
         };
         match frame {
+            Ok(Ok(Frame::Reply(Reply::Failed(mut error)))) => {
+                error.message = secrets::redact(&error.message);
+                Ok(Frame::Reply(Reply::Failed(error)))
+            }
             Ok(Ok(frame)) => Ok(frame),
             Ok(Err(ProtocolError::Malformed(error))) => {
                 Err(self.kill_for(format!("what it sent is not readable: {error}")))
@@ -418,6 +448,16 @@ impl Cell {
                 )))
             }
         }
+    }
+
+    /// The length of its part of the log when that is past the limit; looks seldom.
+    fn written_too_much(&mut self) -> Option<u64> {
+        if self.looked.elapsed() < WATCH {
+            return None;
+        }
+        self.looked = Instant::now();
+        let length = fs::metadata(&self.log).map_or(0, |meta| meta.len());
+        Some(length.saturating_sub(self.log_start)).filter(|written| *written > self.log_limit)
     }
 
     fn unexpected(&mut self, reply: &Reply) -> CellError {

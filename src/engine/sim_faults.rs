@@ -26,6 +26,14 @@ pub(super) fn commit(fault: Fault) -> Result<(), EngineError> {
             }
             Ok(())
         }
+        Fault::EndlessNoise => loop {
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), &[b'x'; 1 << 16]);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        },
+        Fault::Environment => {
+            std::env::vars_os().for_each(|(name, value)| eprintln!("sim: {}={}", name.display(), value.display()));
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

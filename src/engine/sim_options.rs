@@ -45,6 +45,10 @@ pub enum Fault {
     WrongInput,
     /// Megabytes of garbage on standard output and standard error.
     Noise,
+    /// Garbage on standard error without end.
+    EndlessNoise,
+    /// The process's environment on standard error.
+    Environment,
     /// A request gets one token too few and is said to have its length.
     FewTokens,
     /// From that step on, the first id of each prompt handed over is taken for another.

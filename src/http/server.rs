@@ -15,12 +15,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::{Client, Endpoint, GUARD_ARG, HttpError};
-use crate::{
-    cell::{
-        contain::{self, MARK_VARIABLE},
-        parent::last_lines,
-    },
-    secrets,
+use crate::cell::{
+    contain::{self, MARK_VARIABLE},
+    environment,
+    parent::last_lines,
 };
 
 /// Between two questions whether it is ready.
@@ -50,7 +48,7 @@ impl Server {
     /// Starts a server and waits until it can be asked.
     ///
     /// `command` gives program and arguments for a port; `tacho` is this program, which starts again as the guard; standard
-    /// output and error are appended to `log`. Variables whose names say that they hold a secret are not handed on.
+    /// output and error are appended to `log`. Of this program's variables it gets those that cells get.
     ///
     /// # Errors
     /// [`HttpError::Server`] with the log's last lines when it cannot be started, ends, or is not ready `within` the time, and when the run is `interrupted` meanwhile.
@@ -71,9 +69,7 @@ impl Server {
         let log_start = log_file.metadata().map_err(unopened)?.len();
         let mark = contain::new_mark();
         let mut guarded = Command::new(tacho);
-        for name in std::env::vars_os().map(|(name, _)| name).filter(|name| secrets::is_secret_name(name)) {
-            guarded.env_remove(name);
-        }
+        guarded.env_clear().envs(environment::inherited());
         for name in FOREIGN {
             guarded.env_remove(name);
         }

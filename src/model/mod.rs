@@ -17,13 +17,13 @@ mod safetensors;
 mod shape;
 mod throttle;
 pub(crate) mod tokenizer;
-mod trust;
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
+pub use crate::cell::trust::check as check_trusted;
 pub use config::{Config, Family};
 pub use convert::{Converted, gguf_to_gguf, gguf_to_safetensors};
 pub use export::Exporter;
@@ -32,7 +32,6 @@ pub(crate) use hub_files::data_files;
 pub use random::{Init, SPREAD};
 pub use shape::{Shape, shapes, write_config, write_gguf, write_safetensors};
 pub(crate) use tokenizer::from_gguf as tokenizer_from_gguf;
-pub use trust::check as check_trusted;
 
 /// What went wrong; each is a sentence or two for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

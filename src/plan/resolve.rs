@@ -26,7 +26,7 @@ use crate::{
     cell::protocol::Load,
     engine::Sampling,
     fairness::FairnessMode,
-    secrets::is_secret_option,
+    secrets::carries_secret,
     workload::{arrivals::ArrivalSpec, dataset::DatasetSpec},
 };
 
@@ -314,7 +314,8 @@ fn used_settings(
             return Err(PlanError::at(&setting.at, format!("{full} is set, but engine '{engine}' is not in the plan"))
                 .help(suggest(engine, engines.iter().map(String::as_str), "engines of this plan")));
         }
-        if is_secret_option(name) {
+        let told: &[serde_json::Value] = if let Values::Options(values) = &setting.values { values } else { &[] };
+        if carries_secret(name, &serde_json::Value::Null) || told.iter().any(|value| carries_secret(name, value)) {
             return Err(PlanError::at(&setting.at, format!("{full} would write a secret into the run's records"))
                 .help(
                     "leave it out: a cell downloads nothing; `tacho model fetch` reads HF_TOKEN from the environment",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     agreement::Agreement,
     calibration::CalibrationState,
+    cell::environment,
     engine::{EngineInfo, LoadConfig},
     measure::telemetry::GpuDevice,
     roofline::Ceilings,
@@ -208,39 +209,9 @@ fn run_id(now: SystemTime) -> String {
     format!("{stamp}-{}", &hasher.finalize().to_hex()[..8])
 }
 
-const WATCHED: &[&str] = &[
-    "TACHO_",
-    "OMP_",
-    "MKL_",
-    "OPENBLAS_",
-    "GGML_",
-    "LLAMA_",
-    "VLLM_",
-    "SGLANG_",
-    "SGL_",
-    "TLLM_",
-    "TRTLLM_",
-    "MODULAR_",
-    "MAX_",
-    "TORCH",
-    "PYTORCH_",
-    "TRITON_",
-    "NCCL_",
-    "CUDA_",
-    "NVIDIA_",
-    "HF_",
-    "RAYON_",
-    "MALLOC_",
-    "LD_PRELOAD",
-    "LD_LIBRARY_PATH",
-    "PYTHON",
-    "GOMP_",
-    "KMP_",
-];
-
 /// The variables that matter, with what may be a secret blanked out.
 fn environment(all: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
-    all.filter(|(name, _)| WATCHED.iter().any(|prefix| name.starts_with(prefix)))
+    all.filter(|(name, _)| environment::sets_up_engines(name))
         .map(|(name, value)| {
             // A URL may carry a user and a password before its host.
             let secret = secrets::is_secret_name(&name) || (value.contains("://") && value.contains('@'));

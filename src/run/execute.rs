@@ -21,9 +21,9 @@ use crate::{
     },
     engine::{EngineInfo, ErrorKind, IdRange, LoadConfig},
     measure::monotonic_ns,
-    model::check_trusted,
     plan::{CellPlan, Plan, Point, TraceMode, registry::Registry},
     results::{EngineRecord, Failure, Outputs, PointRecord, PointStatus, ResultsError, RunDir},
+    secrets,
 };
 
 /// Set to 1 by tests that measure a double of a real engine.
@@ -176,12 +176,6 @@ impl Run<'_> {
             Ok(digest) => digest,
             Err(failure) => return self.fail_all(&plan.points, &failure, None),
         };
-        if let Some(model) = &plan.load.model
-            && let Err(reason) = check_trusted(model, &plan.load.options)
-        {
-            let failure = Failure { kind: Some(ErrorKind::Unsupported), ..plain_failure(reason) };
-            return self.fail_all(&plan.points, &failure, model_digest.as_deref());
-        }
         let mut loaded: Option<Loaded> = None;
         let mut restarts = Restarts::new(&self.plan.endurance);
         let mut left = plan.points.as_slice();
@@ -417,7 +411,7 @@ pub(super) fn failure_with_log(error: CellError, cell: &Cell) -> Failure {
 }
 
 pub(super) fn failure_of(error: CellError) -> Failure {
-    let reason = error.to_string();
+    let reason = secrets::redact(&error.to_string());
     match error {
         CellError::Engine(engine) => {
             Failure { kind: Some(engine.kind), broken: engine.broken, ..plain_failure(reason) }

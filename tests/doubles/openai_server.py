@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--port", type=int, required=True)
-parser.add_argument("--fault", default=os.environ.get("DOUBLE_FAULT", ""))
+parser.add_argument("--fault", default=os.environ.get("TACHO_DOUBLE_FAULT", ""))
 parser.add_argument("--ready-after", type=float, default=0.0)
 parser.add_argument("--token-ms", type=float, default=0.0)
 args, _others = parser.parse_known_args()

@@ -122,33 +122,72 @@ fn secrets_reach_neither_cells_nor_files() {
 }
 
 #[test]
-fn a_cell_does_not_inherit_secrets() {
+fn a_cell_inherits_what_engines_need_and_no_secret_by_whatever_name() {
     let scratch = Scratch::new();
-    let args = with(&BASE, &["--batch", "1", "--engine-option", "sim.fault=hang", "--out", scratch.path()]);
-    let mut child = tacho()
+    let args = with(&BASE, &["--batch", "1", "--engine-option", "sim.fault=environment", "--out", scratch.path()]);
+    let (secret, unknown) = ("hf_a_secret_of_this_test", "a_password_by_an_innocent_name");
+    let output = tacho()
         .arg("run")
         .args(&args)
-        .env("HF_TOKEN", "hf_a_secret_of_this_test")
-        .env("OPEN_OF_THIS_TEST", "1")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
+        .env("HF_TOKEN", secret)
+        .env("OMP_NOTE", format!("it is {secret}"))
+        .env("OPEN_OF_THIS_TEST", unknown)
+        .env("OWN_OF_AN_ENGINE", "1")
+        .env("TACHO_CELL_ENV", "OWN_OF_AN_ENGINE,HF_TOKEN")
+        .output()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let environment = loop {
-        let cells = children_of(child.id());
-        let read = |pid: &u32| fs::read(format!("/proc/{pid}/environ")).ok().map(|bytes| text(&bytes));
-        // The cell's own, not that of the moment between fork and exec.
-        if let Some(found) = cells.iter().filter_map(read).find(|found| found.contains(MARK_VARIABLE)) {
-            break found;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let log = fs::read_to_string(scratch.dir.join("logs/sim.log")).unwrap();
+    for told in ["sim: PATH=", "sim: OWN_OF_AN_ENGINE=1", &format!("sim: {MARK_VARIABLE}=")] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+    let mut folders = vec![scratch.dir.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => {
+                    let content = text(&fs::read(&path).unwrap());
+                    assert!(!content.contains(secret) && !content.contains(unknown), "{}", path.display());
+                }
+            }
         }
-        assert!(Instant::now() < deadline, "no cell was started");
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let cells = children_of(child.id());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    cells.into_iter().for_each(wait_until_gone);
-    assert!(environment.contains("OPEN_OF_THIS_TEST=1"), "{environment}");
-    assert!(!environment.contains("HF_TOKEN") && !environment.contains("hf_a_secret"), "{environment}");
+    }
+}
+
+#[test]
+fn a_secret_in_a_variable_that_is_an_option_or_in_a_table_is_refused() {
+    let scratch = Scratch::new();
+    let plan = scratch.keep.path().join("plan.toml");
+    for options in [
+        "AWS_SECRET_ACCESS_KEY = 'abc'",
+        "HUGGING_FACE_HUB_TOKEN = 'abc'",
+        "extra = { loader = { password = 'abc' } }",
+        "extra = { note = 'hf_a_secret_of_this_test' }",
+    ] {
+        let engine =
+            format!("model = '/x'\nengine = [{{ id = 'vllm', options = {{ {options} }} }}]\n[workload]\nbatch = 1\n");
+        fs::write(&plan, engine).unwrap();
+        let output = tacho()
+            .args(["run", "--plan", plan.to_str().unwrap(), "--out", scratch.path()])
+            .env("HF_TOKEN", "hf_a_secret_of_this_test")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{options}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("secret into the run"), "{options}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_cell_that_prints_without_end_is_killed_for_it_and_the_next_configuration_runs() {
+    let scratch = Scratch::new();
+    let options = ["--engine-option", "sim.fault=endless_noise", "--engine-option", "sim.fault_at_step=4,1000000"];
+    let args = with(&with(&BASE, &options), &["--batch", "1", "--out", scratch.path()]);
+    let output = tacho().arg("run").args(&args).env("TACHO_CELL_LOG_LIMIT", "1000000").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let failures = scratch.failures();
+    assert_eq!(failures.len(), 1, "{failures:#?}");
+    let reason = failures[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("bytes to its log, where 1000000 are allowed"), "{reason}");
+    assert_eq!(failures[0]["signal"], 9);
 }

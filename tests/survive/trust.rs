@@ -47,3 +47,46 @@ fn a_models_own_code_runs_only_where_the_plan_says_so_by_name() {
         assert!(files > 0, "{folder} is empty");
     }
 }
+
+#[test]
+fn pickled_weights_are_refused_whichever_command_would_load_them() {
+    let cell = PathBuf::from(env!("CARGO_BIN_EXE_tacho")).with_file_name("tacho-cell-llama");
+    if !cell.is_file() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{} is not built", cell.display());
+        eprintln!("skipped: {} is not built (cargo build --release -p tacho-llama-cpp)", cell.display());
+        return;
+    }
+    let scratch = Scratch::new();
+    // Its folder's name stands for a token: what is refused is said without it.
+    let secret = "hf_a_secret_of_this_test";
+    let model = scratch.keep.path().join(secret).join("pytorch_model.bin");
+    fs::create_dir(model.parent().unwrap()).unwrap();
+    fs::write(&model, b"\x80\x02").unwrap();
+    let two = ["--engine-option", "llama.cpp.n_ubatch=128,256"];
+    let work = ["--input", "4", "--output", "4"];
+    let commands: [(&str, Vec<&str>); 5] = [
+        ("run", with(&work, &["--batch", "1"])),
+        ("run", with(&with(&work, &two), &["--batch", "1", "--compare", "abba,launches=1,blocks=2"])),
+        ("agree", with(&two, &[])),
+        ("capacity", with(&work, &["--slo", "ttft=1s"])),
+        ("ledger", with(&work, &["--batch", "1", "--launches", "1", "--blocks", "1"])),
+    ];
+    for (number, (command, args)) in commands.iter().enumerate() {
+        let out = scratch.keep.path().join(format!("out-{number}"));
+        let output = tacho()
+            .args([command, "--engine", "llama.cpp", "--model", model.to_str().unwrap()])
+            .args(args)
+            .arg("--out")
+            .arg(&out)
+            .env("HF_TOKEN", secret)
+            .env("TACHO_CACHE_DIR", scratch.keep.path().join("cache"))
+            .output()
+            .unwrap();
+        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(!output.status.success(), "{command} {args:?}: {said}");
+        assert!(
+            said.contains("pytorch_model.bin holds weights in Python's pickle format"),
+            "{command} {args:?}: {said}"
+        );
+    }
+}
