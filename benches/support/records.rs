@@ -123,6 +123,7 @@ pub fn summary(requests: u32, output_tokens: u64) -> TrialSummary {
 
 pub fn point() -> PointRecord {
     PointRecord {
+        notes: Vec::new(),
         point: Point {
             number: 0,
             engine: EngineSpec { id: "sim".to_owned(), options: Options::new() },

@@ -83,8 +83,11 @@ impl<'a> GpuMemory<'a> {
     }
 }
 
+/// Bytes in use, by GPU.
+type InUse = Vec<(GpuDevice, u64)>;
+
 /// What is in use once two readings agree; where they do not for `within`, the last one, and that.
-fn at_rest(probe: &mut dyn GpuProbe, within: Duration) -> Result<(Vec<(GpuDevice, u64)>, Option<String>), String> {
+fn at_rest(probe: &mut dyn GpuProbe, within: Duration) -> Result<(InUse, Option<String>), String> {
     let began = Instant::now();
     let mut last = in_use(probe)?;
     loop {

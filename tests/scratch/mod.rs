@@ -54,7 +54,7 @@ impl Scratch {
     /// Rows of the streamed tables, telemetry's aside, by (table, point): how many, and a hash of them whole and in order. Each
     /// trial's clock begins where its first row does, and the point's number is left out, so that points of the same work can be
     /// compared too.
-    pub fn records(&self) -> BTreeMap<(&'static str, u32), (u64, blake3::Hash)> {
+    pub fn streamed(&self) -> BTreeMap<(&'static str, u32), (u64, blake3::Hash)> {
         let mut records = BTreeMap::new();
         for table in ["requests", "tokens", "steps"] {
             let file = fs::File::open(self.dir.join(format!("{table}.parquet"))).unwrap();

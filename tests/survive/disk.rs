@@ -62,7 +62,7 @@ fn every_call(how: &'static str, stride: usize) {
     let Ran { output, calls, failed } = disk.run(&whole, 0);
     assert_eq!((output.status.code(), failed.len()), (Some(0), 0), "{}", text(&output.stderr));
     assert!(calls > 10, "{how}: {calls} calls");
-    let (figures, records) = (whole.figures(), whole.records());
+    let (figures, records) = (whole.figures(), whole.streamed());
     let errno = match how {
         "sync" => rustix::io::Errno::IO,
         "readonly" => rustix::io::Errno::ROFS,
@@ -98,7 +98,7 @@ fn every_call(how: &'static str, stride: usize) {
         let after = fs::read_to_string(scratch.dir.join("journal.jsonl")).unwrap();
         assert!(after.starts_with(&finished.concat()), "{how} {at}: a finished point has changed");
         assert_eq!(scratch.figures(), figures, "{how} {at}");
-        assert_eq!(scratch.records(), records, "{how} {at}: requests, tokens or steps differ");
+        assert_eq!(scratch.streamed(), records, "{how} {at}: requests, tokens or steps differ");
     }
     println!("{how}: {calls} calls, {tried} tried, {survived} of them without loss");
 }

@@ -119,7 +119,7 @@ fn kill_and_resume(times: u32, seed: u64) {
     let began = Instant::now();
     assert_eq!(run(&with(&SWEEP, &["--out", whole.path()])).status.code(), Some(0));
     let mut takes = began.elapsed();
-    let (figures, records, points) = (whole.figures(), whole.records(), whole.journal().len());
+    let (figures, records, points) = (whole.figures(), whole.streamed(), whole.journal().len());
     assert_eq!(records.len(), 3 * points);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let (mut early, mut late, mut number) = (0, 0, 0);
@@ -150,7 +150,7 @@ fn kill_and_resume(times: u32, seed: u64) {
         assert_eq!(after.len(), points, "kill {number}: points are missing or twice");
         assert_eq!(after[..before.len()], before[..], "kill {number}: a finished point has changed");
         assert_eq!(scratch.figures(), figures, "kill {number}");
-        assert_eq!(scratch.records(), records, "kill {number}: requests, tokens or steps differ");
+        assert_eq!(scratch.streamed(), records, "kill {number}: requests, tokens or steps differ");
     }
     println!("{times} kills of a sweep; {early} more came before there was one, {late} after its end");
 }
