@@ -202,7 +202,9 @@ fn what_was_committed_of_runs_can_be_read() {
             let done = tacho(command);
             let said = ended_well(&done, &format!("{command:?}"));
             let whole = folder.join("journal.jsonl").is_file();
-            assert!(done.status.success() == whole, "{command:?}: {said}");
+            // A form of offline runs can say nothing of a run under load.
+            let nothing = said.contains("has nothing that vllm-bench can say");
+            assert!(done.status.success() == (whole && !nothing), "{command:?}: {said}");
             assert!(whole || said.contains("no journal.jsonl"), "{command:?}: {said}");
         }
     }
