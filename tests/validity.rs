@@ -23,11 +23,11 @@ const SIM: [&str; 15] = [
     "8",
     "--output",
     "8",
-    "--max-trials",
-    "6",
     "--max-warmup",
     "1",
     "--quiet",
+    "--max-trials",
+    "6",
 ];
 /// The same figures on any machine.
 const VIRTUAL: [&str; 2] = ["--engine-option", "sim.time=virtual"];
@@ -44,7 +44,9 @@ fn run(more: &[&str], recording: Option<&Value>) -> Run {
     let keep = tempfile::tempdir().unwrap();
     let dir = keep.path().join("run");
     let mut command = tacho();
-    command.arg("run").args(SIM).args(more).arg("--out").arg(&dir).env("TACHO_CACHE_DIR", keep.path().join("cache"));
+    // Twice is refused: the last two of these are left to a test that says how many trials it wants.
+    let sim = if more.contains(&"--max-trials") { &SIM[..SIM.len() - 2] } else { &SIM[..] };
+    command.arg("run").args(sim).args(more).arg("--out").arg(&dir).env("TACHO_CACHE_DIR", keep.path().join("cache"));
     match recording {
         Some(readings) => {
             let path = keep.path().join("gpu.json");

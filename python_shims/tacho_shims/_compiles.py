@@ -19,6 +19,9 @@ import threading
 # compiler by Inductor, a C compiler by Triton's launchers.
 _COMPILERS = ("nvcc", "ninja", "ptxas", "cc", "gcc", "c++", "g++", "clang", "clang++", "cicc", "hipcc")
 
+# DeepGEMM compiles inside its C++ extension. vllm.utils.deep_gemm only looks for it.
+_UNSEEN = ("deep_gemm", "vllm.third_party.deep_gemm")
+
 CHILD = "the engine works in a child process, where nothing is counted"
 
 
@@ -52,8 +55,8 @@ class Counters:
 
     def uncounted(self):
         """Why the counts do not cover all; None where they cover what they are meant to."""
-        unseen = [name for name in sys.modules if name.rsplit(".", 1)[-1] == "deep_gemm"]
-        said = [f"{name} is loaded, which compiles its kernels where nothing counts them" for name in unseen[:1]]
+        unseen = [name for name in _UNSEEN if name in sys.modules]
+        said = [f"{name} is loaded, which compiles its kernels where nothing counts them" for name in unseen]
         return "; ".join([*self._missing, *said]) or None
 
     def source(self, name):

@@ -31,7 +31,7 @@ Exit codes:
   2    the command line or the plan is wrong; nothing ran
   3    the results directory cannot be read or written
   4    no engine could be started
-  5    with --strict: every point was measured, but the figures of some are invalid, or not checked as asked
+  5    with --strict: all was measured, but some figures are invalid, or not checked as asked
   6    a comparison came to what it was to fail on, or the calibration did not pass
   130  interrupted; what was measured is kept, and --resume finishes it";
 

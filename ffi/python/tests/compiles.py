@@ -139,6 +139,8 @@ why = poor.uncounted()
 assert "captures of CUDA graphs (CUDAGraph has no capture_begin)" in why and "neither knobs" in why, why
 CachingAutotuner().bench(1)
 assert poor.stats()["compiles"] == 1
+module("vllm.utils.deep_gemm")
+assert old.uncounted() is None, old.uncounted()
 module("vllm.third_party.deep_gemm")
 assert "deep_gemm is loaded" in old.uncounted()
 del sys.modules["vllm.third_party.deep_gemm"]
