@@ -70,9 +70,12 @@ pub fn dip(values: &[f64]) -> f64 {
     dip_of_sorted(&sorted)
 }
 
+/// Dips by the size of the samples and the seed.
+type Dips = BTreeMap<(usize, u64), Arc<Vec<f64>>>;
+
 /// The dips of uniform samples of `n` values. Kept, because the points of a run have as many trials each.
 fn uniform_dips(n: usize, seed: u64) -> Arc<Vec<f64>> {
-    static KEPT: Mutex<BTreeMap<(usize, u64), Arc<Vec<f64>>>> = Mutex::new(BTreeMap::new());
+    static KEPT: Mutex<Dips> = Mutex::new(BTreeMap::new());
     let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = kept().get(&(n, seed)) {
         return Arc::clone(known);
