@@ -242,6 +242,45 @@ fn equal_limits_are_set_by_each_engines_own_options() {
     }
 }
 
+/// `sim` plays an engine that does not hold what it was set to.
+#[test]
+fn equal_limits_that_do_not_hold_after_the_load_are_said_and_forbid_a_ratio() {
+    let cache = tempfile::tempdir().unwrap();
+    let run = |name: &str, faults: &str| {
+        let dir = cache.path().join(name);
+        let fault = format!("sim.fault={faults}");
+        let base = ["run", "--engine", "sim", "--engine-option", "sim.time=virtual", "--engine-option", &fault];
+        let more = ["--batch", "2", "--input", "4", "--output", "4", "--max-trials", "3", "--telemetry", "off"];
+        let end = ["--fairness", "equal", "--out", dir.to_str().unwrap()];
+        let output = tacho(cache.path(), &[&base[..], &more, &end].concat());
+        let report = fs::read_to_string(dir.join("report.md")).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+        let lock: Value = serde_json::from_slice(&fs::read(dir.join("tacho.lock.json")).unwrap()).unwrap();
+        (text(&output.stdout), text(&output.stderr), report, lock)
+    };
+    let (out, error, report, lock) = run("held", "two_paces,grow");
+    assert!(
+        !out.contains("NOT EQUAL") && !error.contains("not equal") && !report.contains("Not equal"),
+        "{out}{error}"
+    );
+    assert_eq!(
+        lock["engines"][0]["equal"],
+        serde_json::json!({"kv_tokens": 16, "max_batched_tokens": 2048, "max_seqs": 2})
+    );
+    assert_eq!(lock["pairs"][0]["differences"], serde_json::json!([]));
+
+    let (out, error, report, lock) = run("not-held", "two_paces,fewer_kv");
+    let said = "was set to 16 and is 15: no ratio is shown across it unless it is named";
+    for (text, lead) in [(&out, "NOT EQUAL: "), (&error, "not equal: "), (&report, "- Not equal: ")] {
+        let line = text.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{text}")).replace('\\', "");
+        assert!(line.contains(&format!("{lead}kv_tokens of sim fault=\"fewer_kv\"")), "{line}");
+        assert_eq!(text.matches(said).count(), 1, "{text}");
+    }
+    assert!(report.contains("- No ratio between (1) and (2): they differ in kv_tokens."), "{report}");
+    let difference = &lock["pairs"][0]["differences"][0];
+    assert_eq!(difference["field"], "kv_tokens");
+    assert!(difference["blocking"].as_str().unwrap().contains("fairness = equal"), "{difference}");
+}
+
 #[test]
 fn equal_limits_do_not_overrule_a_plan_in_silence() {
     let cache = tempfile::tempdir().unwrap();

@@ -23,11 +23,11 @@ const SIM: [&str; 15] = [
     "8",
     "--output",
     "8",
-    "--max-trials",
-    "6",
     "--max-warmup",
     "1",
     "--quiet",
+    "--max-trials",
+    "6",
 ];
 /// The same figures on any machine.
 const VIRTUAL: [&str; 2] = ["--engine-option", "sim.time=virtual"];
@@ -44,7 +44,9 @@ fn run(more: &[&str], recording: Option<&Value>) -> Run {
     let keep = tempfile::tempdir().unwrap();
     let dir = keep.path().join("run");
     let mut command = tacho();
-    command.arg("run").args(SIM).args(more).arg("--out").arg(&dir).env("TACHO_CACHE_DIR", keep.path().join("cache"));
+    // Twice is refused: the last two of these are left to a test that says how many trials it wants.
+    let sim = if more.contains(&"--max-trials") { &SIM[..SIM.len() - 2] } else { &SIM[..] };
+    command.arg("run").args(sim).args(more).arg("--out").arg(&dir).env("TACHO_CACHE_DIR", keep.path().join("cache"));
     match recording {
         Some(readings) => {
             let path = keep.path().join("gpu.json");
@@ -100,6 +102,40 @@ fn without_a_fault_a_point_is_valid_and_says_what_virtual_time_hides() {
         assert_eq!((&point["certificate"], &point["invalid_reasons"]), (&json!("valid"), &Value::Null));
         assert_eq!(point["not_checked"], unchecked.join(","));
     }
+}
+
+#[test]
+fn what_could_not_be_checked_is_printed_and_an_error_where_that_is_asked_for() {
+    let run = run(&with(&VIRTUAL, &["--strict=checked"]), None);
+    let (out, error) = (String::from_utf8_lossy(&run.output.stdout), String::from_utf8_lossy(&run.output.stderr));
+    assert_eq!(run.output.status.code(), Some(5), "{error}");
+    assert!(out.contains("\nnot checked of any point: harness_share: "), "{out}");
+    assert!(error.contains("strict: 1 of 1 points were not checked as asked: allocator_growth,throttle,"), "{error}");
+    let certify = |strict: &str| {
+        let output = tacho().arg("certify").arg(&run.dir).arg(strict).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = certify("--strict=compile_in_trial,input_ids");
+    assert!(code == Some(0) && said.contains("not checked, which is let pass: allocator_growth,"), "{said}");
+    assert_eq!(certify("--strict=compile_in_trial,clocks").0, Some(5));
+    assert_eq!(certify("--strict").0, Some(0));
+    let (code, said) = certify("--strict=everything");
+    assert!(code == Some(2) && said.contains("expected true, false, checked, or checks by commas"), "{said}");
+}
+
+#[test]
+fn trials_around_two_places_are_told_of_in_an_ordinary_run() {
+    let trials = ["--min-trials", "12", "--max-trials", "12", "--target", "95%", "--strict"];
+    let two = run(&with(&VIRTUAL, &with(&trials, &["--engine-option", "sim.fault=two_paces"])), None);
+    assert_eq!(two.output.status.code(), Some(0), "{}", String::from_utf8_lossy(&two.output.stderr));
+    let note = two.certificates()[0]["notes"][0].as_str().unwrap().to_owned();
+    assert!(note.starts_with("bimodal: 6 trials lie around ") && note.contains(" and 6 around "), "{note}");
+    let out = String::from_utf8_lossy(&two.output.stdout);
+    assert!(out.contains(&format!("NOTE: point 0 (sim): {note}")), "{out}");
+    assert!(read(&two.dir, "report.md").contains("bimodal: 6 trials lie around "));
+    let one = run(&with(&VIRTUAL, &trials), None);
+    assert_eq!(one.certificates()[0]["notes"], json!([]));
+    assert!(!read(&one.dir, "report.md").contains("bimodal"));
 }
 
 #[test]

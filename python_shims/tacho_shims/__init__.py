@@ -19,8 +19,8 @@ The object returned has:
         `effective` (a flat dict by the engine's own names: what options, defaults and device settle; it is part of
         a point's key, by which an interrupted run is resumed), `observed` (the same for what the engine found at this
         launch and may find otherwise at the next, such as KV blocks by free memory), `scheduler` ("engine", or "tacho"
-        where the shim decides what runs in a step), `double` (only for a stand-in: what it is). What is unknown is
-        left out or None. Values must survive `json.dumps`; see `plain`.
+        where the shim decides what runs in a step), `double` (only for a stand-in: what it is), `uncounted` {counter of
+        `stats`: why it is not told, or of a part only; None: it is whole}. What is unknown is left out or None. Values must survive `json.dumps`; see `plain`.
     generate(prompts, output_tokens, samplings) -> [(ids, input_tokens, finish), …]
         The engine's own blocking offline call. Lists of equal length: ids a prompt, exact output length (end-of-sequence is
         ignored), sampling. Answers in the same order; `input_tokens` is what the engine says it consumed.
@@ -41,7 +41,8 @@ The object returned has:
     reset()
         Drops pending work and prefix caches.
     stats() -> dict
-        Counters since load, by name: `prefix_hit_tokens`, `preemptions`, `steps`, `compiles`, and the engine's own.
+        Counters since load, by name: `prefix_hit_tokens`, `preemptions`, `steps`, `compiles` (graphs captured, code compiled,
+        kernels tuned; its parts as `compiles.<kind>`: see `_compiles`), and the engine's own.
     consumed() -> [(request | None, ids), …]
         May be left out by an engine that does not give back which ids it was given. What its own records say of the prompts that
         it has ended since the last reset: the request's number, or None for one of `generate`, in the order of its calls and

@@ -8,6 +8,7 @@ import asyncio
 import time
 
 from . import BadRequest
+from ._compiles import CHILD
 from ._sglang_core import FINISH, server_args
 
 _PATIENCE_S = 60
@@ -37,6 +38,10 @@ class Child:
 
     def dtype(self):
         return str(self._engine.tokenizer_manager.model_config.dtype).removeprefix("torch.")
+
+    def kv_dtype(self):
+        # The pool is the child's.
+        return None
 
     def state(self):
         """What the scheduler in the child says of itself."""
@@ -172,6 +177,9 @@ class Child:
             "preemptions": self._retractions,
             "frontend_steps": self._polls,
         }
+
+    def uncounted(self):
+        return CHILD
 
     def shutdown(self):
         engine, self._engine = self._engine, None

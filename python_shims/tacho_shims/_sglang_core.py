@@ -9,6 +9,8 @@ import time
 from array import array
 from collections import deque
 
+from . import _compiles
+
 FINISH = {"length": "length", "stop": "stop", "abort": "error"}
 # How long requests that were dropped may take to leave the scheduler.
 _PATIENCE_S = 60
@@ -105,6 +107,7 @@ class Core:
 
         self._scheduler, self._dispatch = _scheduler({**asked, "watchdog_timeout": _NO_WATCHDOG_S})
         self._io = io_struct
+        self._compiles = _compiles.of_torch()
         self._params_type = SamplingParams
         self._vocab_size = self._scheduler.model_config.vocab_size
         self._ends = _Ends(self._scheduler)
@@ -140,6 +143,13 @@ class Core:
 
     def dtype(self):
         return str(self._scheduler.model_config.dtype).removeprefix("torch.")
+
+    def kv_dtype(self):
+        """The type that the pool of cached keys and values is of; None where this version's has none."""
+        pool = getattr(self._scheduler, "token_to_kv_pool_allocator", None)
+        pool = pool.get_kvcache() if hasattr(pool, "get_kvcache") else None
+        dtype = getattr(pool, "dtype", None)
+        return None if dtype is None else str(dtype).removeprefix("torch.")
 
     def state(self):
         """What the running scheduler says of itself: its resolved arguments and what it made of them."""
@@ -297,7 +307,11 @@ class Core:
             raise RuntimeError(f"sglang: its caches could not be emptied: {answers}")
 
     def stats(self):
-        return {"prefix_hit_tokens": self._hits, "preemptions": self._retractions, "steps": self._steps}
+        stats = {"prefix_hit_tokens": self._hits, "preemptions": self._retractions, "steps": self._steps}
+        return {**stats, **self._compiles.stats()}
+
+    def uncounted(self):
+        return self._compiles.uncounted()
 
     def shutdown(self):
         scheduler, self._scheduler = self._scheduler, None

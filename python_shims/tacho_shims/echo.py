@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from . import Unsupported
+from . import Unsupported, _compiles
 
 _FIRST_ID = 4  # the ids below stand for a real vocabulary's control tokens
 
@@ -31,6 +31,7 @@ _STEP_FAULTS = (
     "cxx_exception",
     "kill",
     "orphans",
+    "compile",
 )
 
 
@@ -118,6 +119,8 @@ class Engine:
         self._steps = 0
         self._consumed = []
         self._endless = False
+        self._compiles = _compiles.Counters()
+        self._compiles.add("compilers started", self._compiles.processes)
 
     def info(self):
         vocab_size = self._options["vocab_size"]
@@ -211,6 +214,9 @@ class Engine:
             time.sleep(3600)
         if fault in ("deadlock", "segv", "abort", "cxx_exception", "kill"):
             _native(fault)
+        if fault == "compile":
+            # By its name a compiler: nothing need be installed.
+            subprocess.run(["cc", "-c", "exit 0"], executable="/bin/sh", check=True)
         if fault == "orphans":
             _leave_orphans()
         if fault == "noise":
@@ -233,7 +239,7 @@ class Engine:
         return self._consumed
 
     def stats(self):
-        return {"steps": self._steps, "prefix_hit_tokens": 0, "preemptions": 0}
+        return {"steps": self._steps, "prefix_hit_tokens": 0, "preemptions": 0, **self._compiles.stats()}
 
     def shutdown(self):
         self.reset()

@@ -11,7 +11,7 @@ import os
 import pathlib
 import time
 
-from . import BadRequest, Unsupported, plain
+from . import BadRequest, Unsupported, _compiles, plain
 from ._vocab import ordinary_ids
 
 _ENVIRONMENT = {"MODULAR_TELEMETRY_ENABLED": "0", "MAX_SERVE_DISABLE_TELEMETRY": "1"}
@@ -78,6 +78,7 @@ class Engine:
         self._steps = 0
         self._consumed = []
         self._rows = int(pipeline.max_batch_size)
+        self._compiles = _compiles.of_max()
 
     def _context(self, prompt, output_tokens, sampling):
         import numpy
@@ -176,7 +177,7 @@ class Engine:
             reset()
 
     def stats(self):
-        return {"steps": self._steps}
+        return {"steps": self._steps, **self._compiles.stats()}
 
     def shutdown(self):
         self._pipeline = None
@@ -230,6 +231,7 @@ class Engine:
             },
             "effective": plain(effective),
             "observed": plain({"kv_blocks": blocks}),
+            "uncounted": {"compiles": self._compiles.uncounted()},
         }
 
 

@@ -208,6 +208,7 @@ class Engine:
             **self._asked,
             **{name: state[name] for name in _SETTINGS if name in state},
             **_graphs(state),
+            "kv_pool_dtype": self._door.kv_dtype(),
             "boundary": self._boundary,
             "max_running_requests": state.get("effective_max_running_requests_per_dp"),
             "sgl_kernel": _sgl_kernel(),
@@ -237,6 +238,7 @@ class Engine:
                 "ordinary_ids": ordinary_ids(self._model, vocab_size),
             },
             "effective": plain(effective),
+            "uncounted": {"compiles": self._door.uncounted()},
             # By the memory that was free as SGLang profiled it.
             "observed": plain({"max_total_num_tokens": self._capacity, "memory_usage": state.get("memory_usage")}),
         }

@@ -19,7 +19,7 @@ import queue
 import threading
 import time
 
-from . import BadRequest, Unsupported, plain
+from . import BadRequest, Unsupported, _compiles, plain
 from ._vocab import ordinary_ids
 
 BOUNDARIES = {"in-core": "1", "child-core": "0"}
@@ -132,6 +132,18 @@ class Engine:
         # Shows that it works, and makes it tell the size of its cache.
         self.generate([[_first_id(self._ordinary())]], [1], [(0.0, 1.0, 0, 0)])
         self._take_stats(2)
+        double = getattr(module, "TACHO_DOUBLE", None)
+        self._compiles = _compiles.of_torch() if boundary == "in-core" and double is None else None
+        self._uncounted = self._why_uncounted(double)
+
+    def _why_uncounted(self, double):
+        if double is not None:
+            return "a double compiles nothing and counts nothing"
+        if self._compiles is None:
+            return _compiles.CHILD
+        if self._backend == "tensorrt":
+            return "the engine backend captures its graphs in C++, where nothing counts them"
+        return self._compiles.uncounted()
 
     def _params(self, output_tokens, sampling):
         temperature, top_p, top_k, seed = sampling
@@ -263,6 +275,8 @@ class Engine:
         stats = dict(self._counts)
         if self._hit_blocks is not None and self._block_tokens is not None:
             stats["prefix_hit_tokens"] = self._hit_blocks * self._block_tokens
+        if self._compiles is not None:
+            stats.update(self._compiles.stats())
         return stats
 
     def shutdown(self):
@@ -321,6 +335,7 @@ class Engine:
                 "ordinary_ids": self._ordinary(),
             },
             "effective": plain(effective),
+            "uncounted": {"compiles": self._uncounted},
         }
 
 

@@ -13,7 +13,7 @@ import pathlib
 import threading
 import time
 
-from . import BadRequest, OutOfMemory, Unsupported, plain
+from . import BadRequest, OutOfMemory, Unsupported, _compiles, plain
 from ._vocab import ordinary_ids
 
 BOUNDARIES = {"in-core": "0", "child-core": "1"}
@@ -158,6 +158,8 @@ class Engine:
         self._hits = 0
         self._consumed = []
         self._core = _Core(self._engine) if boundary == "in-core" else None
+        # Of this process: only an engine in it is counted.
+        self._compiles = _compiles.of_torch() if self._core else None
         if self._core is None:
             _watch_child(self._engine.engine_core)
 
@@ -272,9 +274,11 @@ class Engine:
         if self._core is not None:
             stats["preemptions"] = self._core.preemptions
             stats["steps"] = self._core.steps
-            # Of this process: only an engine in it is counted.
-            if (compiles := _compiles()) is not None:
-                stats["compiles"] = compiles
+            stats.update(self._compiles.stats())
+            # torch's callback says nothing of code that vLLM compiles ahead of time.
+            if "compiles" in stats and (own := _vllm_compiles()) is not None:
+                stats["compiles.vllm_compiles"] = own
+                stats["compiles"] += own
         else:
             stats["frontend_steps"] = self._steps
         return stats
@@ -301,6 +305,7 @@ class Engine:
             "dtype": str(model.dtype).removeprefix("torch."),
             "block_size": cache.block_size,
             "kv_cache_dtype": cache.cache_dtype,
+            "kv_tensor_dtype": _kv_tensor_dtype(self._engine, compilation) if self._core else None,
             "enable_prefix_caching": cache.enable_prefix_caching,
             "max_num_seqs": scheduler.max_num_seqs,
             "max_num_batched_tokens": scheduler.max_num_batched_tokens,
@@ -340,6 +345,7 @@ class Engine:
                 "ordinary_ids": ordinary_ids(self._model, vocab_size),
             },
             "effective": plain(effective),
+            "uncounted": {"compiles": self._compiles.uncounted() if self._compiles else _compiles.CHILD},
             # By the memory that was free as vLLM profiled it.
             # One block is vLLM's own. `kv_capacity_tokens` counts what requests of the longest length can use of the others.
             "observed": plain(
@@ -351,14 +357,16 @@ class Engine:
         }
 
 
-def _compiles():
-    """Compilations and CUDA graph captures of vLLM's own so far; None where it does not count them."""
+def _vllm_compiles():
+    """What vLLM counts of its own compilations so far; None where it does not. Its captures are counted by torch's."""
     try:
         from vllm.compilation.counter import compilation_counter as counter
 
-        return counter.num_backend_compilations + counter.num_aot_compiles + counter.num_cudagraph_captured
+        return counter.num_backend_compilations + counter.num_aot_compiles
     except (ImportError, AttributeError):
         return None
+
+
 def _scored(at, given):
     """vLLM's {id: (logprob, rank)} of a position: the two of the best ranks, and the one that was given."""
     (top1, one), (top2, two) = sorted(at.items(), key=lambda item: item[1].rank)[:2]
@@ -429,6 +437,30 @@ def _watch_child(client):
         outputs.put_nowait(RuntimeError("vllm: its EngineCore process has ended"))
 
     threading.Thread(target=watch, name="tacho-watch", daemon=True).start()
+
+
+def _kv_tensor_dtype(engine, compilation):
+    """The type of the tensors that are the KV cache. Internal to vLLM: None where they are not found, and where they hold bytes
+    of a packed format, which the configuration names."""
+    import torch
+
+    def tensors(of):
+        if isinstance(of, torch.Tensor):
+            return [of] if of.numel() else []
+        return [one for part in of for one in tensors(part)] if isinstance(of, (list, tuple)) else []
+
+    found = []
+    try:
+        found = tensors(engine.engine_core.engine_core.model_executor.driver_worker.worker.model_runner.kv_caches)
+    except AttributeError:
+        pass
+    for layer in {} if found else getattr(compilation, "static_forward_context", {}).values():
+        found += tensors(getattr(layer, "kv_cache", None))
+    if not found:
+        print("vllm: this version's KV cache was not found: its type is told as vLLM's configuration has it")
+    if not all(one.dtype.is_floating_point for one in found):
+        return None
+    return ", ".join(sorted({str(one.dtype).removeprefix("torch.") for one in found})) or None
 
 
 def _attention_backend(compilation):

@@ -12,6 +12,7 @@ use super::{
     dataset_args::{self, DatasetArgs},
     doctor, exit,
     model_args::{self, ModelAction},
+    strict::Strict,
     validity_args::ValidityArgs,
     workload::WorkloadAction,
 };
@@ -119,9 +120,10 @@ pub enum Command {
     Certify {
         /// The run directory
         dir: PathBuf,
-        /// End with exit code 5 when some point's figures are invalid
-        #[arg(long)]
-        strict: bool,
+        /// End with exit code 5 when some point's figures are invalid; =checked: also when something could not be checked, or
+        /// name the checks, =compile_in_trial,input_ids
+        #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "WHAT")]
+        strict: Option<Strict>,
         /// As JSON
         #[arg(long, env = "TACHO_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true",
               value_parser = BoolishValueParser::new(), hide_possible_values = true, hide_env = true,

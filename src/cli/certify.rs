@@ -11,7 +11,10 @@ use tacho::{
     validity::{Certificate, certify_all},
 };
 
-use super::exit::{self, Failure};
+use super::{
+    exit::{self, Failure},
+    strict::Strict,
+};
 
 /// For `--help`.
 pub const HELP: &str = "\
@@ -20,10 +23,11 @@ The certificates are judged anew from the run's journal; docs/validity.md says w
 Exit codes:
   0  the certificates were printed
   3  the run directory cannot be read
-  5  with --strict: the figures of some point are invalid, or there is no point";
+  5  with --strict: the figures of some point are invalid, or there is no point; with --strict=checked or checks by name also
+     when one of them could not be made";
 
 /// Prints the certificates of a run's points, judged anew from its journal.
-pub fn certify(dir: &Path, strict: bool, as_json: bool) -> Result<ExitCode, Failure> {
+pub fn certify(dir: &Path, strict: &Strict, as_json: bool) -> Result<ExitCode, Failure> {
     let found = ReadRun::open(dir)?;
     for note in &found.notes {
         eprintln!("note: {note}");
@@ -39,6 +43,7 @@ pub fn certify(dir: &Path, strict: bool, as_json: bool) -> Result<ExitCode, Fail
                 "verdict": certificate.verdict,
                 "reasons": certificate.reasons,
                 "not_checked": certificate.not_checked,
+                "notes": certificate.notes,
             })
         };
         let points: Vec<serde_json::Value> = found.records.iter().zip(&certificates).map(view).collect();
@@ -49,8 +54,11 @@ pub fn certify(dir: &Path, strict: bool, as_json: bool) -> Result<ExitCode, Fail
         found.records.iter().zip(&certificates).try_for_each(|(record, one)| print(record, one, &mut out))?;
     }
     // Nothing measured is nothing to believe.
-    let invalid = certificates.is_empty() || certificates.iter().any(|certificate| !certificate.is_valid());
-    Ok(ExitCode::from(if strict && invalid { exit::INVALID } else { exit::OK }))
+    let (refused, said) = strict.judge(&certificates);
+    if let Some(said) = said {
+        eprintln!("{said}");
+    }
+    Ok(ExitCode::from(if refused { exit::INVALID } else { exit::OK }))
 }
 
 fn print(record: &PointRecord, certificate: &Certificate, out: &mut impl Write) -> io::Result<()> {
@@ -58,6 +66,9 @@ fn print(record: &PointRecord, certificate: &Certificate, out: &mut impl Write) 
     writeln!(out, "point {} ({}): {verdict}", record.point.number, record.point.label())?;
     for reason in &certificate.reasons {
         writeln!(out, "  {}: {}", reason.code, reason.sentence)?;
+    }
+    for note in &certificate.notes {
+        writeln!(out, "  note: {note}")?;
     }
     for unchecked in &certificate.not_checked {
         writeln!(out, "  not checked, {}: {}", unchecked.code, unchecked.why)?;

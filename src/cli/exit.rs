@@ -16,7 +16,7 @@ pub const USAGE: u8 = 2;
 pub const STORAGE: u8 = 3;
 /// No engine could be started.
 pub const ENGINE: u8 = 4;
-/// With `--strict`: every point was measured, and some point's figures are invalid.
+/// With `--strict`: every point was measured, and some point's figures are invalid, or not checked as asked.
 pub const INVALID: u8 = 5;
 /// A comparison came to what it was to fail on, or a calibration did not pass.
 pub const NOT_PASSED: u8 = 6;
@@ -31,7 +31,7 @@ Exit codes:
   2    the command line or the plan is wrong; nothing ran
   3    the results directory cannot be read or written
   4    no engine could be started
-  5    with --strict: every point was measured, but the figures of some are invalid
+  5    with --strict: all was measured, but some figures are invalid, or not checked as asked
   6    a comparison came to what it was to fail on, or the calibration did not pass
   130  interrupted; what was measured is kept, and --resume finishes it";
 

@@ -25,6 +25,7 @@ mod progress;
 mod report;
 mod run;
 mod shape;
+mod strict;
 mod validity_args;
 mod workload;
 
@@ -79,7 +80,9 @@ pub fn main() -> ExitCode {
             EngineAction::Remove { id, variant } => cells::remove(&id, variant.as_deref()),
         },
         Command::Model { action } => model::model(action),
-        Command::Certify { dir, strict, json } => certify::certify(&dir, strict, json == Some(true)),
+        Command::Certify { dir, strict, json } => {
+            certify::certify(&dir, &strict.unwrap_or_default(), json == Some(true))
+        }
         Command::Doctor(args) => match matches.subcommand_matches("doctor") {
             Some(matches) => doctor::doctor(*args, matches),
             None => Err(exit::Failure::usage("the doctor command has no arguments")),

@@ -9,7 +9,7 @@ use clap::{ArgMatches, CommandFactory, parser::ValueSource};
 use tacho::{
     calibration::CalibrationState,
     cell::contain,
-    comparison,
+    comparison, fairness,
     plan::{Plan, Resolved, registry::Registry},
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
@@ -90,8 +90,14 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         let mut progress = progress::choose(quiet);
         execute(&plan, &mut dir, finished, &options, progress.as_mut())?
     };
-    let invalid = show(dir.info(), &report, args.json == Some(true))?;
-    Ok(ExitCode::from(code(&report, invalid > 0 && args.validity.strict == Some(true))))
+    show(dir.info(), &report, args.json == Some(true))?;
+    // A run that measured nothing has failed, and says so by another code.
+    let strict = args.validity.strict.clone().filter(|_| !report.records.is_empty()).unwrap_or_default();
+    let (refused, said) = strict.judge(&certify_all(dir.info(), &report.records));
+    if let Some(said) = said {
+        progress::say(&said);
+    }
+    Ok(ExitCode::from(code(&report, refused)))
 }
 
 pub(super) fn create(resolved: &Resolved, args: &RunArgs) -> Result<RunDir, Failure> {
@@ -177,6 +183,12 @@ pub(super) fn show(info: &RunInfo, report: &RunReport, json: bool) -> Result<usi
     }
     if doubts.len() > DOUBTS_SHOWN {
         writeln!(out, "… and {} more such lines, in the report", doubts.len() - DOUBTS_SHOWN)?;
+    }
+    for line in report::note_lines(info, &report.records).iter().take(DOUBTS_SHOWN) {
+        writeln!(out, "{line}")?;
+    }
+    for line in fairness::unequal(&fairness::of_run(info)) {
+        writeln!(out, "NOT EQUAL: {line}")?;
     }
     for line in report::frontier_lines(info, &report.records) {
         writeln!(out, "{line}")?;

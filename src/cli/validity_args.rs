@@ -1,14 +1,16 @@
 //! The arguments that certificates are judged by.
-use clap::{Args, builder::BoolishValueParser};
+use clap::Args;
+
+use super::strict::Strict;
 
 /// Limits of the certificates, and what an invalid point does to the exit code.
 #[derive(Args, Debug)]
 pub struct ValidityArgs {
-    /// End with exit code 5 when some point's figures are invalid
+    /// End with exit code 5 when some point's figures are invalid; =checked: also when something could not be checked, or name
+    /// the checks, =compile_in_trial,input_ids
     #[arg(long, env = "TACHO_STRICT", hide_env = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true,
-          value_name = "BOOL", help_heading = "Validity")]
-    pub strict: Option<bool>,
+          default_missing_value = "true", value_name = "WHAT", help_heading = "Validity")]
+    pub strict: Option<Strict>,
     /// The share of a trial that may pass outside the engine's calls [default: 2%]
     #[arg(long, value_name = "FRACTION", env = "TACHO_MAX_HARNESS_SHARE", hide_env = true, help_heading = "Validity")]
     pub max_harness_share: Option<String>,

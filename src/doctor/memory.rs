@@ -156,6 +156,7 @@ fn as_asked(cell: &CellPlan) -> EngineInfo {
         capabilities: Capabilities::ALL,
         effective: cell.load.options.clone(),
         observed: Options::new(),
+        uncounted: std::collections::BTreeMap::new(),
     }
 }
 

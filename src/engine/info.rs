@@ -1,4 +1,6 @@
 //! What an engine says of itself once it runs.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Options;
@@ -135,4 +137,8 @@ pub struct EngineInfo {
     /// like. It differs from launch to launch, so that no key depends on it.
     #[serde(default)]
     pub observed: Options,
+    /// Counters that the engine does not tell, or not wholly, by their names in [`super::stat`]: why. A count that is told all the
+    /// same is of a part.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub uncounted: BTreeMap<String, String>,
 }

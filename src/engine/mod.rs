@@ -201,6 +201,9 @@ pub mod stat {
     pub const PREEMPTIONS: &str = "preemptions";
     /// Engine steps run.
     pub const STEPS: &str = "steps";
-    /// Graph captures or compilations seen.
+    /// Graphs captured, code compiled and kernels tuned, of every kind that the engine counts. Each kind may stand beside it
+    /// under [`COMPILES_PART`].
     pub const COMPILES: &str = "compiles";
+    /// What the names of [`COMPILES`]' parts begin with, such as `compiles.cuda_graph_captures`.
+    pub const COMPILES_PART: &str = "compiles.";
 }

@@ -6,7 +6,7 @@
 //! of submission, up to `prefill_chunk` tokens a step; the step that finishes a prompt also gives its first token.
 //! A request is admitted when a sequence slot is free and the KV cache has room for its prompt and whole output.
 //! Tokens are a hash of the prompt, the position and, when sampling, the seed.
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -71,6 +71,7 @@ pub struct Sim {
     /// What [`Fault::Grow`] holds.
     grown: Vec<u8>,
     steps_at_reset: u64,
+    resets: u64,
     consumed: u64,
     prefixes: Prefixes,
     endless: bool,
@@ -85,7 +86,7 @@ impl Sim {
     /// `Unsupported` for an unknown or ill-typed option.
     pub fn load(config: &LoadConfig) -> Result<Self, EngineError> {
         let map = config.options.clone().into_iter().collect();
-        let options: SimOptions = serde_json::from_value(serde_json::Value::Object(map))
+        let mut options: SimOptions = serde_json::from_value(serde_json::Value::Object(map))
             .map_err(|error| EngineError::unsupported(format!("sim: option not understood: {error}")))?;
         let costs = [options.step_base_us, options.prefill_token_us, options.decode_seq_us, options.jitter];
         if costs.iter().any(|cost| !cost.is_finite() || *cost < 0.0) {
@@ -96,6 +97,9 @@ impl Sim {
             return Err(EngineError::unsupported(
                 "sim: expected max_seqs and prefill_chunk of at least 1 and vocab_size of at least 16",
             ));
+        }
+        if options.fault == Some(Fault::FewerKv) {
+            options.kv_tokens -= options.kv_tokens / 10;
         }
         if options.memory_at_load {
             let all = u64::from(config.max_seqs) * u64::from(config.max_model_len);
@@ -131,6 +135,7 @@ impl Sim {
             capabilities: Capabilities::ALL,
             effective,
             observed: Options::new(),
+            uncounted: BTreeMap::new(),
         };
         if options.time == Time::Real {
             wake_on_time();
@@ -148,6 +153,7 @@ impl Sim {
             faults: 0,
             grown: Vec::new(),
             steps_at_reset: 0,
+            resets: 0,
             consumed: 0,
             prefixes: Prefixes::default(),
             endless: false,
@@ -225,6 +231,9 @@ impl Sim {
             + self.options.decode_seq_us * f64::from(decode_seqs);
         if self.options.jitter > 0.0 {
             cost_us *= (1.0 + self.options.jitter * standard_normal(&mut self.rng)).max(0.0);
+        }
+        if self.options.fault == Some(Fault::TwoPaces) && self.resets.is_multiple_of(2) {
+            cost_us *= 1.1;
         }
         let cost_ns = (cost_us * 1000.0).round() as u64;
         match self.options.time {
@@ -417,6 +426,7 @@ impl Engine for Sim {
         (self.kv_reserved, self.kv_used) = (0, 0);
         self.grown = Vec::new();
         self.steps_at_reset = self.steps;
+        self.resets += 1;
         self.consumed = 0;
         self.prefixes.forget();
         Ok(())

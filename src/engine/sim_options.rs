@@ -61,6 +61,10 @@ pub enum Fault {
     PrefixHit,
     /// From that step on, memory grows by 96 MiB in the fourth step after each reset, which gives it back.
     Grow,
+    /// The KV cache holds a tenth less than it was set to.
+    FewerKv,
+    /// What is done between every second reset and the next takes a tenth longer.
+    TwoPaces,
 }
 
 /// The options of `sim`, by the names a plan uses (`engine.sim.step_base_us = 100`).

@@ -2,7 +2,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fields::{FIELDS, field},
+    fields::{EQUAL, FIELDS, Field, field},
+    held::holds,
     lock::{Known, LockRecord},
 };
 
@@ -36,9 +37,16 @@ pub fn differences(a: &LockRecord, b: &LockRecord) -> Vec<Difference> {
             field: field.name.to_owned(),
             a: one.text(),
             b: other.text(),
-            blocking: field.blocking.map(str::to_owned),
+            blocking: field.blocking.map(str::to_owned).or_else(|| unheld(field.name, a, b)),
         })
         .collect()
+}
+
+/// Why a limit that both were set to blocks: one of them is not known to hold it.
+fn unheld(field: &str, a: &LockRecord, b: &LockRecord) -> Option<String> {
+    let held = |record: &LockRecord| Some(holds(field, *record.equal.get(field)?, &record.get(field)));
+    let (one, other) = (held(a)?, held(b)?);
+    (!one || !other).then(|| "it was to be equal (fairness = equal), and is not known to be".to_owned())
 }
 
 /// The differences across which no ratio is shown unless they are allowed by name.
@@ -101,8 +109,9 @@ pub fn judge(a: &LockRecord, b: &LockRecord, allowed: &[String]) -> Ratio {
 /// # Errors
 /// A sentence that names the field that is none, and those that there are.
 pub fn check_allowed(allowed: &[String]) -> Result<(), String> {
-    let blocking = || FIELDS.iter().filter(|field| field.blocking.is_some()).map(|field| field.name);
-    match allowed.iter().find(|name| field(name).is_none_or(|field| field.blocking.is_none())) {
+    let may_block = |field: &Field| field.blocking.is_some() || EQUAL.contains(&field.name);
+    let blocking = || FIELDS.iter().filter(|field| may_block(field)).map(|field| field.name);
+    match allowed.iter().find(|name| !field(name).is_some_and(may_block)) {
         None => Ok(()),
         Some(name) => Err(format!(
             "no ratio is refused for a difference in '{name}'; expected one of {}",
@@ -119,7 +128,13 @@ mod tests {
         let same = |field: &super::super::Field| (field.name.to_owned(), Known::value("same"));
         let mut fields: std::collections::BTreeMap<_, _> = FIELDS.iter().map(same).collect();
         fields.extend(values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        LockRecord { label: engine.to_owned(), engine: engine.to_owned(), version: "1".to_owned(), fields }
+        LockRecord {
+            label: engine.to_owned(),
+            engine: engine.to_owned(),
+            version: "1".to_owned(),
+            fields,
+            equal: Default::default(),
+        }
     }
 
     #[test]
@@ -135,7 +150,7 @@ mod tests {
         assert_eq!(labelled.note(), "not the same in kv_dtype (f16 and bf16)");
         assert_eq!(judge(&a, &a, &[]), Ratio::Plain);
         assert!(check_allowed(&["kv_dtype".to_owned()]).is_ok());
-        assert!(check_allowed(&["kv_tokens".to_owned()]).unwrap_err().contains("kv_dtype"));
+        assert!(check_allowed(&["threads".to_owned()]).unwrap_err().contains("kv_dtype"));
     }
 
     #[test]

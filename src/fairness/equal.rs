@@ -1,7 +1,9 @@
 //! Equal limits: what a plan's points need, and each engine's own options that give it just that.
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
 
-use super::mapping::LockMapping;
+use super::{fields::EQUAL, mapping::LockMapping};
 use crate::engine::Options;
 
 /// Tokens of a step at least: the smallest default among the engines (llama.cpp's `n_batch`, vLLM's in its server). A limit
@@ -85,6 +87,16 @@ pub fn equal(limits: &Equal, mapping: &LockMapping, options: &mut Options) -> Re
     Ok(missing)
 }
 
+/// The limits that an engine's options set, by the fields' names: [`equal`] backwards.
+pub(super) fn limits_set(mapping: &LockMapping, options: &Options) -> BTreeMap<String, u64> {
+    let limit = |name: &str| {
+        let setting = mapping.set.get(name)?;
+        let units = options.get(&setting.option)?.as_u64()?;
+        Some((name.to_owned(), units.saturating_sub(setting.plus).saturating_mul(setting.per)))
+    };
+    EQUAL.iter().filter_map(|name| limit(name)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +121,9 @@ mod tests {
             (&Json::from(65), &Json::from(96), &Json::from(8))
         );
         assert_eq!((&two["kv"], &two["step"]), (&Json::from(6144), &Json::from(2048)));
+        let set = |pairs: [(&str, u64); 2]| BTreeMap::from(pairs.map(|(name, limit)| (name.to_owned(), limit)));
+        assert_eq!(limits_set(&blocks, &one), set([("kv_tokens", 6144), ("max_seqs", 8)]));
+        assert_eq!(limits_set(&rounded, &two), set([("kv_tokens", 6144), ("max_batched_tokens", 2048)]));
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub(super) const MODEL_FAMILY: &str = "model_family";
 /// The field that says how tokens were chosen.
 pub(super) const SAMPLING: &str = "sampling";
 
+/// The fields that mode `equal` sets: a ratio across them is refused where both engines were set and what they told is not the same.
+pub const EQUAL: [&str; 3] = ["kv_tokens", "max_seqs", "max_batched_tokens"];
+
 /// All fields, in the order of tables.
 pub const FIELDS: &[Field] = &[
     blocking(
@@ -124,6 +127,6 @@ mod tests {
             assert!(!one.doc.is_empty() && one.blocking.is_none_or(|why| !why.is_empty()), "{}", one.name);
             assert!(FIELDS[..index].iter().all(|other| other.name != one.name), "{}", one.name);
         }
-        assert!(field(MODEL_FAMILY).is_some() && field(SAMPLING).is_some());
+        assert!([MODEL_FAMILY, SAMPLING].iter().chain(&EQUAL).all(|name| field(name).is_some()));
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::{
+    FairnessMode,
     difference::{Difference, differences},
     fields::{FIELDS, MODEL_FAMILY, SAMPLING},
     mapping::LockMapping,
@@ -33,18 +34,30 @@ pub enum Known {
         /// Set where the adapter's source says so and not the running engine: what makes it so.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         declared: Option<String>,
+        /// Set where it is what the engine was told to do, and not read back from it: why it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        set: Option<String>,
     },
 }
 
 impl Known {
     /// A value read back.
     pub fn value(value: impl Into<Json>) -> Self {
-        Self::Value { value: value.into(), declared: None }
+        Self::Value { value: value.into(), declared: None, set: None }
     }
 
     /// Not known, for that reason.
     pub fn unknown(why: impl Into<String>) -> Self {
         Self::Unknown { unknown: why.into() }
+    }
+
+    /// How it is known where it was not read back from the running engine: `as set` or `declared`.
+    pub fn mark(&self) -> Option<&'static str> {
+        match self {
+            Self::Value { set: Some(_), .. } => Some("as set"),
+            Self::Value { declared: Some(_), .. } => Some("declared"),
+            _ => None,
+        }
     }
 
     /// For a person.
@@ -68,6 +81,9 @@ pub struct LockRecord {
     pub version: String,
     /// Every field of [`FIELDS`] by its name.
     pub fields: BTreeMap<String, Known>,
+    /// In a run whose fairness is `equal`: the limits that it was set to, by the fields' names; those that it has options for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub equal: BTreeMap<String, u64>,
 }
 
 impl LockRecord {
@@ -91,7 +107,13 @@ impl LockRecord {
             SAMPLING,
             sampling.map_or_else(|| Known::unknown("the plan names no sampling"), |s| Known::value(rule(s))),
         );
-        Self { label: label.to_owned(), engine: info.engine.clone(), version: info.version.clone(), fields }
+        Self {
+            label: label.to_owned(),
+            engine: info.engine.clone(),
+            version: info.version.clone(),
+            fields,
+            equal: BTreeMap::new(),
+        }
     }
 
     /// A field's value.
@@ -159,6 +181,10 @@ fn of(info: &RunInfo, registry: &Registry, label: &str, record: &EngineRecord) -
     let sampling: Option<Sampling> = sampling.and_then(|found| Sampling::deserialize(found).ok());
     let mapping = registry.get(&record.info.engine).map(|entry| entry.lock.clone()).unwrap_or_default();
     let mut lock = LockRecord::new(label, record, &mapping, sampling.as_ref());
+    let mode = info.plan.get("fairness").and_then(|found| FairnessMode::deserialize(found).ok());
+    if mode == Some(FairnessMode::Equal) {
+        lock.equal = super::equal::limits_set(&mapping, &record.asked.options);
+    }
     if let (Some(agreement), Some(digest)) = (&info.agreement, &record.model_digest) {
         agree(&mut lock, agreement, digest);
     }
@@ -172,7 +198,10 @@ fn agree(lock: &mut LockRecord, agreement: &Agreement, digest: &str) {
             "`tacho agree` {} found the same model in other files",
             &agreement.key[..agreement.key.len().min(12)]
         );
-        lock.fields.insert(MODEL_FAMILY.to_owned(), Known::Value { value: Json::from(family), declared: Some(why) });
+        lock.fields.insert(
+            MODEL_FAMILY.to_owned(),
+            Known::Value { value: Json::from(family), declared: Some(why), set: None },
+        );
     }
 }
 

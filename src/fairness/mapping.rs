@@ -49,6 +49,12 @@ pub enum Reading {
         /// Whether true and false change places.
         #[serde(default)]
         not: bool,
+        /// For a value that the engine was told and does not tell back: why it does not.
+        #[serde(default)]
+        set: Option<String>,
+        /// Where it is read instead, when it is not found here.
+        #[serde(default)]
+        or: Option<Box<Reading>>,
     },
 }
 
@@ -116,15 +122,32 @@ impl LockMapping {
         let common = field.common.map(|path| Reading::Path(path.to_owned()));
         match self.read.get(field.name).or(common.as_ref()) {
             None => Known::unknown("this engine's [lock] table does not say where it stands"),
-            Some(Reading::Unknown { unknown }) => Known::unknown(unknown),
-            Some(Reading::Declared { declared, why }) => {
-                Known::Value { value: comparable(field, declared.clone()), declared: Some(why.clone()) }
+            Some(reading) => reading.read(field, told),
+        }
+    }
+}
+
+impl Reading {
+    fn read(&self, field: &Field, told: &Json) -> Known {
+        let (found, why_set, or) = match self {
+            Self::Unknown { unknown } => return Known::unknown(unknown),
+            Self::Declared { declared, why } => {
+                let value = comparable(field, declared.clone());
+                return Known::Value { value, declared: Some(why.clone()), set: None };
             }
-            Some(Reading::Path(path)) => read_path(field, told, path, &BTreeMap::new(), false),
-            Some(Reading::Mapped { from: OneOrMore::One(path), map, not }) => read_path(field, told, path, map, *not),
-            Some(Reading::Mapped { from: OneOrMore::More(paths), map, not }) => {
-                joined(paths.iter().map(|path| read_path(field, told, path, map, *not)).collect())
+            Self::Path(path) => (read_path(field, told, path, &BTreeMap::new(), false), None, None),
+            Self::Mapped { from: OneOrMore::One(path), map, not, set, or } => {
+                (read_path(field, told, path, map, *not), set.as_ref(), or.as_ref())
             }
+            Self::Mapped { from: OneOrMore::More(paths), map, not, set, or } => {
+                let all = paths.iter().map(|path| read_path(field, told, path, map, *not)).collect();
+                (joined(all), set.as_ref(), or.as_ref())
+            }
+        };
+        match (found, or) {
+            (Known::Unknown { .. }, Some(or)) => or.read(field, told),
+            (Known::Value { value, declared, .. }, _) => Known::Value { value, declared, set: why_set.cloned() },
+            (unknown, None) => unknown,
         }
     }
 }
@@ -239,8 +262,22 @@ mod tests {
             ),
             value(json!(true))
         );
-        let declared = Known::Value { value: json!("f32"), declared: Some("the header".to_owned()) };
+        let declared = Known::Value { value: json!("f32"), declared: Some("the header".to_owned()), set: None };
         assert_eq!(read("logits_dtype = { declared = 'float32', why = 'the header' }", "logits_dtype"), declared);
+    }
+
+    #[test]
+    fn what_is_not_read_back_is_told_as_it_was_set_and_says_why() {
+        let table = "kv_dtype = { from = 'effective.cache', or = { from = ['effective.type_k', 'effective.kv'], \
+                     map = { auto = '@effective.dtype' }, set = 'no getter' } }";
+        let set = Known::Value { value: json!(["f16", "bf16"]), declared: None, set: Some("no getter".to_owned()) };
+        assert_eq!((read(table, "kv_dtype"), set.mark()), (set.clone(), Some("as set")));
+        let read_back = read(&table.replace("effective.cache", "effective.type_v"), "kv_dtype");
+        assert_eq!((read_back.mark(), &read_back), (None, &Known::value(json!("q8_0"))));
+        // The same value however it is known; in the file the reason stands beside it.
+        assert_eq!(serde_json::to_value(&set).unwrap(), json!({"value": ["f16", "bf16"], "set": "no getter"}));
+        let nowhere = table.replace("type_k", "nowhere");
+        assert_eq!(read(&nowhere, "kv_dtype"), Known::unknown("the engine told no effective.nowhere"));
     }
 
     #[test]

@@ -83,6 +83,7 @@ mod tests {
             engine: "sim".to_owned(),
             version: "1".to_owned(),
             fields: [("max_seqs".to_owned(), Known::value(number % kinds))].into(),
+            equal: Default::default(),
         };
         (0..n).map(record).collect()
     }

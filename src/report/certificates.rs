@@ -79,20 +79,42 @@ pub(super) fn section(text: &mut String, records: &[PointRecord], certificates: 
             );
         }
     }
-    // The same gap is mostly that of all points.
+    for (record, certificate) in records.iter().zip(certificates) {
+        for note in &certificate.notes {
+            let engine = escape(&engine_name(record));
+            let _ =
+                writeln!(text, "- Point {}, {engine}: {}.", record.point.number, escape(note.trim_end_matches('.')));
+        }
+    }
+    for (of, code, why) in gaps(records, certificates) {
+        let _ = writeln!(text, "- Not checked of {of} (`{code}`): {}.", escape(why.trim_end_matches('.')));
+    }
+    text.push('\n');
+}
+
+/// What could not be checked: of which points, what, why. The same gap is mostly that of all points.
+fn gaps<'a>(records: &[PointRecord], certificates: &'a [Certificate]) -> Vec<(String, Code, &'a str)> {
     let mut gaps: BTreeMap<(Code, &str), Vec<String>> = BTreeMap::new();
     for (record, certificate) in records.iter().zip(certificates) {
         for unchecked in &certificate.not_checked {
             gaps.entry((unchecked.code, &unchecked.why)).or_default().push(record.point.number.to_string());
         }
     }
-    for ((code, why), points) in gaps {
-        let of = match points.len() {
-            all if all == records.len() => "any point".to_owned(),
-            1 => format!("point {}", points[0]),
-            _ => format!("points {}", points.join(", ")),
-        };
-        let _ = writeln!(text, "- Not checked of {of} (`{code}`): {}.", escape(why.trim_end_matches('.')));
-    }
-    text.push('\n');
+    let of = |points: Vec<String>| match points.len() {
+        all if all == records.len() => "any point".to_owned(),
+        1 => format!("point {}", points[0]),
+        _ => format!("points {}", points.join(", ")),
+    };
+    gaps.into_iter().map(|((code, why), points)| (of(points), code, why)).collect()
+}
+
+/// A line for each thing that a reader has to know of figures that stand, and for each check that could not be made.
+pub fn note_lines(info: &RunInfo, records: &[PointRecord]) -> Vec<String> {
+    let certificates = certify_all(info, records);
+    let notes = records.iter().zip(&certificates).flat_map(|(record, certificate)| {
+        let label = format!("point {} ({})", record.point.number, one_line(&record.point.label()));
+        certificate.notes.iter().map(move |note| format!("NOTE: {label}: {}", one_line(note)))
+    });
+    let gaps = gaps(records, &certificates).into_iter();
+    notes.chain(gaps.map(|(of, code, why)| format!("not checked of {of}: {code}: {}", one_line(why)))).collect()
 }

@@ -23,7 +23,7 @@ pub(crate) mod text;
 mod turns;
 mod write;
 
-pub use certificates::invalid_lines;
+pub use certificates::{invalid_lines, note_lines};
 pub use frontier::frontier_lines;
 pub use markdown::markdown;
 pub use show::show;

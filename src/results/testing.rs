@@ -76,6 +76,7 @@ fn engine_info(id: &str) -> EngineInfo {
         capabilities: Capabilities::ALL,
         effective: Options::new(),
         observed: Options::new(),
+        uncounted: BTreeMap::new(),
     }
 }
 

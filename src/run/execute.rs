@@ -20,6 +20,7 @@ use crate::{
         parent::{Cell, CellError, CellProgram},
     },
     engine::{EngineInfo, ErrorKind, IdRange, LoadConfig},
+    fairness::{self, FairnessMode},
     measure::monotonic_ns,
     plan::{CellPlan, Plan, Point, TraceMode, registry::Registry},
     results::{EngineRecord, Failure, Outputs, PointRecord, PointStatus, ResultsError, RunDir},
@@ -107,6 +108,8 @@ pub(super) struct Run<'a> {
     pub(super) notes: Vec<String>,
     /// Whether other cells keep their engines loaded beside the one that is to be started.
     pub(super) beside_others: bool,
+    /// What is known not to be equal, in a plan whose fairness is `equal`; each is told once.
+    pub(super) unequal: BTreeSet<String>,
     /// When the last cell died, until the next one has started.
     pub(super) died_ns: Option<u64>,
 }
@@ -149,6 +152,7 @@ impl<'a> Run<'a> {
             hardware: Hardware::start(plan.telemetry, options.gpus, options.ceilings),
             notes,
             beside_others: false,
+            unequal: BTreeSet::new(),
             died_ns: None,
         }
     }
@@ -246,6 +250,13 @@ impl Run<'_> {
         };
         if let Err(error) = self.dir.engine_loaded(&engine_label(&plan.load, model_digest), engine) {
             self.progress.note(&error.to_string());
+        }
+        if self.plan.fairness == FairnessMode::Equal {
+            for line in fairness::unequal(&fairness::of_run(self.dir.info())) {
+                if self.unequal.insert(line.clone()) {
+                    self.progress.note(&format!("not equal: {line}"));
+                }
+            }
         }
         Ok(running)
     }

@@ -4,6 +4,11 @@
 //! test of unimodality" (Annals of Statistics, 1985). It is found as their section 4 says: narrow the modal interval
 //! between the greatest convex minorant and the least concave majorant until they are no farther apart than the dip so
 //! far. The chance of such a dip is that under the uniform distribution, by simulation, as they recommend.
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
@@ -12,6 +17,8 @@ use super::mean;
 
 /// Uniform samples that a dip is compared with.
 const SIMULATED: u32 = 1000;
+/// For so many sizes and seeds the dips of uniform samples are kept: 8 kB each.
+const KEPT_AT_MOST: usize = 64;
 /// A dip that is rarer than this under the uniform distribution is taken for two modes.
 const SIGNIFICANT: f64 = 0.05;
 /// Fewer values show no modes.
@@ -63,16 +70,35 @@ pub fn dip(values: &[f64]) -> f64 {
     dip_of_sorted(&sorted)
 }
 
-fn chance(dip: f64, n: usize, seed: u64) -> f64 {
+/// Dips by the size of the samples and the seed.
+type Dips = BTreeMap<(usize, u64), Arc<Vec<f64>>>;
+
+/// The dips of uniform samples of `n` values. Kept, because the points of a run have as many trials each.
+fn uniform_dips(n: usize, seed: u64) -> Arc<Vec<f64>> {
+    static KEPT: Mutex<Dips> = Mutex::new(BTreeMap::new());
+    let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = kept().get(&(n, seed)) {
+        return Arc::clone(known);
+    }
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut uniform = vec![0.0; n];
-    let mut as_deep = 0;
-    for _ in 0..SIMULATED {
+    let one = |_| {
         uniform.iter_mut().for_each(|value| *value = rng.random::<f64>());
         uniform.sort_unstable_by(f64::total_cmp);
-        as_deep += u32::from(dip_of_sorted(&uniform) >= dip);
+        dip_of_sorted(&uniform)
+    };
+    let dips: Arc<Vec<f64>> = Arc::new((0..SIMULATED).map(one).collect());
+    let mut kept = kept();
+    if kept.len() >= KEPT_AT_MOST {
+        kept.clear();
     }
-    f64::from(as_deep + 1) / f64::from(SIMULATED + 1)
+    kept.insert((n, seed), Arc::clone(&dips));
+    dips
+}
+
+fn chance(dip: f64, n: usize, seed: u64) -> f64 {
+    let as_deep = uniform_dips(n, seed).iter().filter(|found| **found >= dip).count();
+    (as_deep + 1) as f64 / f64::from(SIMULATED + 1)
 }
 
 /// Where to cut sorted values in two so that both parts vary least (Fisher 1958, exact for two groups).

@@ -124,11 +124,29 @@ pub(super) fn intended_hits(trial: &TrialRecord) -> Finding {
     })
 }
 
-pub(super) fn compiles(trial: &TrialRecord) -> Finding {
-    counter(trial, stat::COMPILES, 0.0, |found| {
-        let sentence = format!("the engine captured graphs or compiled {found} times while it was timed");
-        Finding::bad(sentence, &[("compiles", found)])
-    })
+/// `uncounted` is why the engine's count is none, or of a part: such a count speaks against a trial, and not for one.
+pub(super) fn compiles(trial: &TrialRecord, uncounted: Option<&str>) -> Finding {
+    let stats = &trial.summary.stats;
+    let parts: Vec<(&str, f64)> = stats
+        .iter()
+        .filter_map(|(name, count)| Some((name.strip_prefix(stat::COMPILES_PART)?, *count)))
+        .filter(|(_, count)| *count > 0.0)
+        .collect();
+    let total = stats.get(stat::COMPILES).copied();
+    // Parts without their total are told where one of them was lost.
+    let found = total.unwrap_or_default().max(parts.iter().map(|(_, count)| count).sum());
+    if found > 0.0 {
+        let kinds: Vec<String> =
+            parts.iter().map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect();
+        let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+        let sentence = format!("the engine captured graphs, compiled or tuned {found} times while it was timed{kinds}");
+        return Finding::bad(sentence, &[("compiles", found)]);
+    }
+    match (uncounted, total) {
+        (Some(why), _) => Finding::unknown(why),
+        (None, None) => Finding::unknown("the engine does not tell"),
+        (None, Some(_)) => Finding::Good,
+    }
 }
 
 pub(super) fn preemptions(trial: &TrialRecord, limits: &Limits) -> Finding {

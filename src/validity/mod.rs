@@ -4,6 +4,7 @@
 //! journal gives the same certificate whenever it is read. A [`Code`] whose evidence is missing stands in
 //! [`Certificate::not_checked`] with the reason; it is never taken for granted. docs/validity.md says what each code means.
 
+mod bimodal;
 mod codes;
 mod counts;
 mod finding;
@@ -17,13 +18,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use bimodal::APART;
 pub use codes::Code;
 use finding::Finding;
 pub use limits::{Basis, Limits, MAX_DEVICE_GROWTH_BYTES, MAX_HOST_GROWTH_BYTES, PowerCap, RESOLUTION_TICKS_S};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::Broken,
+    engine::{Broken, stat},
     results::{Failure, PointRecord, PointStatus, RunInfo, TrialRecord},
 };
 
@@ -78,12 +80,15 @@ pub struct Certificate {
     pub reasons: Vec<Reason>,
     /// What could not be checked, in the same order.
     pub not_checked: Vec<Unchecked>,
+    /// What a reader has to know of the figures beside that, a sentence each; it makes nothing invalid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Certificate {
     fn of(reasons: Vec<Reason>, not_checked: Vec<Unchecked>) -> Self {
         let verdict = if reasons.is_empty() { Verdict::Valid } else { Verdict::Invalid };
-        Self { verdict, reasons, not_checked }
+        Self { verdict, reasons, not_checked, notes: Vec::new() }
     }
 
     /// Whether nothing speaks against the figures. What is not valid is never ranked.
@@ -119,7 +124,7 @@ pub fn certify(record: &PointRecord, basis: &Basis) -> Certificate {
         reasons.extend(reason);
         not_checked.extend(unchecked);
     }
-    Certificate::of(reasons, not_checked)
+    Certificate { notes: bimodal::note(record).into_iter().collect(), ..Certificate::of(reasons, not_checked) }
 }
 
 /// The certificates of a run's points.
@@ -143,7 +148,10 @@ fn judge(code: Code, record: &PointRecord, trials: &[&TrialRecord], basis: &Basi
         Code::FinishReasons => each(&counts::finish_reasons),
         Code::PrefixHits if counts::wants_prefix_cache(&record.point) => each(&counts::intended_hits),
         Code::PrefixHits => each(&counts::prefix_hits),
-        Code::CompileInTrial => each(&counts::compiles),
+        Code::CompileInTrial => {
+            let why = record.engine.as_ref().and_then(|engine| engine.uncounted.get(stat::COMPILES));
+            each(&|trial| counts::compiles(trial, why.map(String::as_str)))
+        }
         Code::AllocatorGrowth => each(&|trial| memory::growth(trial, gpu)),
         Code::Preemption => each(&|trial| counts::preemptions(trial, limits)),
         Code::Throttle => each(&|trial| hardware::throttle(trial, gpu, limits.power_cap.judged())),

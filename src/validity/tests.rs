@@ -286,6 +286,58 @@ fn a_point_that_failed_says_by_what() {
 }
 
 #[test]
+fn a_count_of_a_part_speaks_against_a_trial_and_not_for_one() {
+    let mut record = good(true);
+    let why = "Triton's hook is missing";
+    let engine = record.engine.as_mut().unwrap();
+    engine.uncounted.insert(stat::COMPILES.to_owned(), why.to_owned());
+    let certificate = certify(&record, &basis());
+    assert_eq!((certificate.codes(), certificate.unchecked()), (vec![], vec![Code::CompileInTrial]));
+    assert_eq!(certificate.not_checked[0].why, why);
+    count(&mut record.trials[3], stat::COMPILES, 2.0);
+    count(&mut record.trials[3], "compiles.cuda_graph_captures", 2.0);
+    count(&mut record.trials[3], "compiles.dynamo_compiles", 0.0);
+    let reason = &certify(&record, &basis()).reasons[0];
+    assert_eq!((reason.code, reason.trial, reason.evidence["compiles"]), (Code::CompileInTrial, Some(3), 2.0));
+    assert!(
+        reason.sentence.contains("2 times while it was timed: cuda graph captures 2 (1 of 7"),
+        "{}",
+        reason.sentence
+    );
+    // A total that was lost says nothing; a part that was counted still does.
+    let mut lost = good(true);
+    forget(&mut lost.trials[0], stat::COMPILES);
+    count(&mut lost.trials[0], "compiles.dynamo_compiles", 0.0);
+    assert_eq!(judged(&lost), (vec![], vec![Code::CompileInTrial]));
+    count(&mut lost.trials[0], "compiles.dynamo_compiles", 1.0);
+    assert_eq!(judged(&lost), (vec![Code::CompileInTrial], vec![]));
+}
+
+#[test]
+fn two_places_are_noted_where_they_are_apart_and_make_nothing_invalid() {
+    let paces = |apart: f64| {
+        let mut record = good(true);
+        let more = record.trials.clone();
+        record.trials.extend(more);
+        for (number, trial) in record.trials.iter_mut().enumerate() {
+            let pace = if number % 2 == 0 { 1.0 } else { 1.0 + apart };
+            trial.figures.output_token_throughput = 1000.0 * pace * (1.0 + 1e-4 * (number % 5) as f64);
+        }
+        record
+    };
+    let wide = Basis { target: Some(0.5), ..basis() };
+    let certificate = certify(&paces(0.05), &wide);
+    assert!(certificate.is_valid(), "{certificate:?}");
+    let note = "bimodal: 7 trials lie around 1000 and 7 around 1050 output tokens/s (dip test, p = 0.001): one figure describes neither";
+    assert_eq!(certificate.notes, [note]);
+    assert_eq!(certify(&paces(0.005), &wide).notes, Vec::<String>::new(), "less than the threshold apart");
+    let mut side_by_side = paces(0.05);
+    side_by_side.stopped_by = "compare".to_owned();
+    assert_eq!(certify(&side_by_side, &wide).notes, Vec::<String>::new());
+    assert_eq!(certify(&good(true), &wide).notes, Vec::<String>::new());
+}
+
+#[test]
 fn a_plan_may_ask_for_hits_and_allow_preemptions() {
     let mut record = good(true);
     let stats = &mut record.trials[0].summary.stats;

@@ -14,7 +14,9 @@ use tacho::{
 use crate::{
     argmax::argmax,
     backend::{Backend, Device},
+    compiles,
     context::{Context, ContextSpec},
+    log,
     model::Model,
     options::LlamaOptions,
     sampler::Sampler,
@@ -136,6 +138,7 @@ fn describe(model: &Model, context: &mut Context, options: &LlamaOptions, max_mo
     let backend = Backend::get();
     let (n_ctx, n_ctx_seq, n_batch, n_ubatch, n_seq_max) = context.sizes();
     let (threads, threads_batch) = context.threads();
+    let told = context.told().clone();
     let modules = backend.modules();
     let names = options.device_names();
     let used =
@@ -164,8 +167,12 @@ fn describe(model: &Model, context: &mut Context, options: &LlamaOptions, max_mo
         ("threads", json!(threads)),
         ("threads_batch", json!(threads_batch)),
         ("flash_attn", json!(options.flash_attn)),
+        ("flash_attn_used", json!(told.flash_attn)),
         ("type_k", json!(options.type_k)),
         ("type_v", json!(options.type_v)),
+        ("cache_type_k", json!(told.type_k)),
+        ("cache_type_v", json!(told.type_v)),
+        ("cache_unified", json!(told.kv_unified)),
         ("n_gpu_layers", json!(options.n_gpu_layers.unwrap_or_else(Model::default_gpu_layers))),
         ("devices_asked", json!(options.devices)),
         ("kv_unified", json!(options.kv_unified)),
@@ -196,6 +203,10 @@ fn describe(model: &Model, context: &mut Context, options: &LlamaOptions, max_mo
         capabilities: Capabilities::ALL,
         effective: effective.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Options>(),
         observed: Options::new(),
+        uncounted: compiles::uncounted(backend, on_gpu)
+            .map(|why| (stat::COMPILES.to_owned(), why))
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -385,6 +396,8 @@ impl Engine for LlamaCpp {
             (stat::STEPS.to_owned(), self.steps as f64),
             (stat::PREFIX_HIT_TOKENS.to_owned(), 0.0),
             (stat::PREEMPTIONS.to_owned(), 0.0),
+            // See `compiles`: all that there is to count.
+            (stat::COMPILES.to_owned(), log::captures() as f64),
         ])
     }
 

@@ -83,10 +83,22 @@ impl Backend {
 
     /// File names of the ggml modules in this process, such as `libggml-cpu-sapphirerapids.so`: which variant runs.
     pub fn modules(&self) -> Vec<String> {
+        let names = self.module_paths();
+        let names: BTreeSet<String> =
+            names.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+        names.into_iter().collect()
+    }
+
+    /// Where those modules lie.
+    pub(crate) fn module_paths(&self) -> Vec<PathBuf> {
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        let names = maps.lines().filter_map(|line| Path::new(line.split_whitespace().nth(5)?).file_name()?.to_str());
-        let names: BTreeSet<&str> = names.filter(|name| name.starts_with("libggml-")).collect();
-        names.into_iter().filter(|name| !name.starts_with("libggml-base")).map(str::to_owned).collect()
+        let paths: BTreeSet<&Path> =
+            maps.lines().filter_map(|line| Some(Path::new(line.split_whitespace().nth(5)?))).collect();
+        let ours = |path: &&Path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("libggml-") && !name.starts_with("libggml-base")
+        };
+        paths.into_iter().filter(ours).map(Path::to_owned).collect()
     }
 
     /// The most sequences that one context can hold.

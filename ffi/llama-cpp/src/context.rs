@@ -3,7 +3,7 @@ use std::{ptr::NonNull, rc::Rc};
 
 use tacho::engine::{EngineError, TokenId};
 
-use crate::{log, model::Model, options::FlashAttn, sampler::Sampler, scheduler::Row, sys};
+use crate::{log, model::Model, options::FlashAttn, sampler::Sampler, scheduler::Row, sys, told::Told};
 
 /// What a context is made with, all values settled.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,7 @@ pub struct Context {
     vocab_size: usize,
     /// What the backend picks tokens with, one a sequence, freed after the context; empty when logits are handed over.
     pickers: Vec<Sampler>,
+    told: Told,
     model: Rc<Model>,
 }
 
@@ -92,7 +93,8 @@ impl Context {
         log::forget();
         // SAFETY: the model is valid and outlives the context, which holds a count of it; the list of chains is read
         // during the call, and the chains themselves are kept beside the context.
-        let pointer = unsafe { sys::llama_init_from_model(model.as_ptr(), params) };
+        let (pointer, lines) = log::noting(|| unsafe { sys::llama_init_from_model(model.as_ptr(), params) });
+        let told = Told::from_lines(lines.iter().map(String::as_str));
         let pointer = NonNull::new(pointer).ok_or_else(|| {
             EngineError::load(format!(
                 "llama.cpp could not make a context of {} KV tokens for {} sequences: ask for fewer or shorter \
@@ -105,7 +107,12 @@ impl Context {
         // SAFETY: the context is valid.
         let n_batch = unsafe { sys::llama_n_batch(pointer.as_ptr()) };
         let vocab_size = model.vocab_size() as usize;
-        Ok(Self { pointer, batch: Batch::new(n_batch), vocab_size, pickers, model: Rc::clone(model) })
+        Ok(Self { pointer, batch: Batch::new(n_batch), vocab_size, pickers, told, model: Rc::clone(model) })
+    }
+
+    /// What it said of itself as it was made.
+    pub(crate) fn told(&self) -> &Told {
+        &self.told
     }
 
     pub(crate) fn as_ptr(&mut self) -> *mut sys::llama_context {

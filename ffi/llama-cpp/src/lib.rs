@@ -4,6 +4,7 @@
 mod adapter;
 mod argmax;
 mod backend;
+mod compiles;
 mod context;
 mod convert;
 mod gguf;
@@ -17,6 +18,7 @@ mod score;
 mod sys;
 mod text;
 mod threads;
+mod told;
 mod types;
 
 pub use adapter::{ID, LlamaCpp};

@@ -17,10 +17,22 @@ struct Log {
     level: sys::ggml_log_level,
     line: String,
     kept: VecDeque<String>,
+    /// All lines, while somebody wants them.
+    noted: Option<Vec<String>>,
+    /// Graphs that ggml's CUDA backend said it goes on to capture.
+    captures: u64,
 }
 
-static LOG: Mutex<Log> =
-    Mutex::new(Log { level: sys::GGML_LOG_LEVEL_INFO, line: String::new(), kept: VecDeque::new() });
+/// What ggml's CUDA backend says, at the level of debugging, right before it captures a graph (`ggml_backend_cuda_graph_compute`).
+pub(crate) const CAPTURES: &str = "CUDA graph warmup complete";
+
+static LOG: Mutex<Log> = Mutex::new(Log {
+    level: sys::GGML_LOG_LEVEL_INFO,
+    line: String::new(),
+    kept: VecDeque::new(),
+    noted: None,
+    captures: 0,
+});
 
 fn log() -> MutexGuard<'static, Log> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,6 +81,10 @@ fn finish_line(log: &mut Log, line: String) {
     if line.trim().is_empty() || line.bytes().all(|byte| byte == b'.') {
         return;
     }
+    log.captures += u64::from(line.contains(CAPTURES));
+    if let Some(noted) = &mut log.noted {
+        noted.push(line.clone());
+    }
     // DEBUG is 1, INFO 2, WARN 3, ERROR 4; NONE is 0 and always shown.
     if log.level >= shown() || log.level == sys::GGML_LOG_LEVEL_NONE {
         // A log that cannot be written is no reason to stop, and a panic must not cross into C.
@@ -87,8 +103,43 @@ pub(crate) fn forget() {
     log().kept.clear();
 }
 
+/// Calls `work` and gives, beside what it came to, all lines that were logged meanwhile.
+pub(crate) fn noting<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
+    log().noted = Some(Vec::new());
+    let done = work();
+    (done, log().noted.take().unwrap_or_default())
+}
+
+/// How many CUDA graphs ggml said it goes on to capture, in this process. 0 also where this build of it says no such thing.
+pub(crate) fn captures() -> u64 {
+    log().captures
+}
+
 /// The kept warnings and errors as the end of a sentence: empty, or ` llama.cpp said: …`.
 pub(crate) fn said() -> String {
     let kept: Vec<String> = log().kept.drain(..).collect();
     if kept.is_empty() { String::new() } else { format!(" llama.cpp said: {}", kept.join(" | ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ggml_says_before_a_capture_is_counted_and_lines_are_kept_while_they_are_wanted() {
+        let say = |text: &str| {
+            let text = std::ffi::CString::new(text).unwrap();
+            // SAFETY: a text that ends with NUL and lives as long as the call; the callback uses no user data.
+            unsafe { on_log(sys::GGML_LOG_LEVEL_DEBUG, text.as_ptr(), std::ptr::null_mut()) };
+        };
+        let before = captures();
+        let ((), lines) = noting(|| {
+            say("ggml_backend_cuda_graph_compute: CUDA graph warmup complete\n");
+            say("CUDA Graph id 7 reused\n");
+        });
+        say("ggml_backend_cuda_graph_compute: CUDA graph warmup reset\n");
+        assert_eq!(captures() - before, 1);
+        assert!(lines.iter().any(|line| line.ends_with("warmup complete")), "{lines:?}");
+        assert!(!lines.iter().any(|line| line.ends_with("warmup reset")), "{lines:?}");
+    }
 }

@@ -43,6 +43,20 @@ fn conformance_holds() {
     engine.shutdown().unwrap();
 }
 
+/// Of what the C API has no getter for, the context's own log says what it is.
+#[test]
+fn what_the_context_was_made_of_is_read_back_and_nothing_compiles() {
+    let options = [("type_k", json!("q8_0")), ("flash_attn", json!("auto")), ("kv_unified", json!(true))];
+    let Some(mut engine) = engine(&options) else { return };
+    let told = |name: &str| engine.info().effective[name].clone();
+    assert_eq!([told("cache_type_k"), told("cache_type_v")], [json!("q8_0"), json!("f16")]);
+    assert_eq!((told("cache_unified"), told("flash_attn")), (json!(true), json!("auto")));
+    assert!(told("flash_attn_used").is_boolean(), "{:?}", engine.info().effective);
+    let prompt = france();
+    output(&mut engine, greedy(0, &prompt, 4));
+    assert_eq!((engine.stats()["compiles"], engine.info().uncounted.is_empty()), (0.0, true));
+}
+
 #[test]
 fn conformance_holds_with_a_shared_cache_and_small_batches() {
     let options = [("kv_unified", json!(true)), ("n_batch", json!(32)), ("n_ubatch", json!(8))];

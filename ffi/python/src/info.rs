@@ -1,4 +1,6 @@
 //! What a shim tells of its engine, with the defaults that most engines share.
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use tacho::engine::{Boundary, Capabilities, EngineError, EngineInfo, ModelInfo, Options, Scheduler};
 
@@ -26,6 +28,9 @@ struct Told {
     effective: Options,
     #[serde(default)]
     observed: Options,
+    /// None takes a name out again.
+    #[serde(default)]
+    uncounted: BTreeMap<String, Option<String>>,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +117,7 @@ pub fn parse(engine: &str, json: &str) -> Result<EngineInfo, EngineError> {
         },
         effective: told.effective,
         observed: told.observed,
+        uncounted: told.uncounted.into_iter().filter_map(|(name, why)| Some((name, why?))).collect(),
     })
 }
 
@@ -123,11 +129,12 @@ mod tests {
     fn a_short_info_gets_defaults_and_a_wrong_one_names_the_field() {
         let short = r#"{"version": "1", "boundary": "in-core", "device": "CPU",
             "model": {"name": "m", "vocab_size": 8, "ordinary_ids": [[4, 8]]}, "capabilities": {"cancel": false},
-            "effective": {"block_size": 16}, "observed": {"num_gpu_blocks": 7}}"#;
+            "effective": {"block_size": 16}, "observed": {"num_gpu_blocks": 7}, "uncounted": {"compiles": "silent", "steps": null}}"#;
         let info = parse("x", short).unwrap();
         assert_eq!((info.parallelism, info.capabilities.cancel, info.capabilities.sampling), ((1, 1), false, true));
         assert_eq!(info.model.ordinary_ids[0].start, 4);
         assert_eq!((info.effective.len(), &info.observed["num_gpu_blocks"]), (1, &serde_json::json!(7)));
+        assert_eq!(info.uncounted, BTreeMap::from([("compiles".to_owned(), "silent".to_owned())]));
         let error = parse("x", &short.replace("\"device\"", "\"devices\"")).unwrap_err();
         assert!(error.message.contains("devices"), "{error}");
     }

@@ -6,7 +6,9 @@ use std::{
 
 use serde_json::json;
 use tacho::{
-    engine::{Boundary, Capabilities, EngineError, EngineInfo, LoadConfig, ModelInfo, Options, Scheduler as Schedules},
+    engine::{
+        Boundary, Capabilities, EngineError, EngineInfo, LoadConfig, ModelInfo, Options, Scheduler as Schedules, stat,
+    },
     measure::monotonic_ns,
 };
 
@@ -299,5 +301,10 @@ fn describe(
         capabilities: Capabilities::ALL,
         effective: effective.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Options>(),
         observed: Options::new(),
+        uncounted: [(
+            stat::COMPILES.to_owned(),
+            "the executor does not tell of the graphs that it captures and the kernels that it tunes".to_owned(),
+        )]
+        .into(),
     })
 }

@@ -2,7 +2,9 @@
 mod named;
 
 use named::named;
-use tacho::engine::{Engine, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId, conformance, ids_digest};
+use tacho::engine::{
+    Boundary, Engine, LoadConfig, Request, RequestBatch, RequestId, Sampling, TokenId, conformance, ids_digest, stat,
+};
 use tacho_python::{ENV_PYTHON, PythonEngine};
 
 /// "The capital of France is".
@@ -32,6 +34,26 @@ pub fn config(engine: &str, variable: &str, options: serde_json::Value) -> LoadC
     }
 }
 
+/// An engine in this process counts what it compiles, and a call that it has done before compiles nothing; what a child does is not
+/// counted, and that is said. What its cache is made of is read back, likewise.
+fn counts_compiles(engine: &mut PythonEngine, batch: &RequestBatch) {
+    let info = engine.info().clone();
+    let before = engine.stats();
+    engine.generate(batch).unwrap();
+    let after = engine.stats();
+    println!("{after:?} {:?}", info.uncounted);
+    let cache = ["kv_tensor_dtype", "kv_pool_dtype", "kv_cache_dtype"].map(|name| info.effective.get(name).cloned());
+    let cache = cache.into_iter().flatten().next().unwrap_or_default();
+    if info.boundary == Boundary::InCore {
+        assert!(info.uncounted.is_empty(), "{:?}", info.uncounted);
+        assert_eq!(after[stat::COMPILES], before[stat::COMPILES], "{before:?} {after:?}");
+        assert!(cache.as_str().is_some_and(|dtype| dtype.contains("float")), "{cache}");
+    } else {
+        assert!(!after.contains_key(stat::COMPILES) && info.uncounted[stat::COMPILES].contains("child"), "{after:?}");
+        assert!(cache.is_null(), "{cache}");
+    }
+}
+
 /// Runs the conformance checks and compares greedy ids with the known ones. Returns the checks that were skipped.
 pub fn conforms(engine: &mut PythonEngine) -> Vec<String> {
     let info = engine.info().clone();
@@ -52,6 +74,7 @@ pub fn conforms(engine: &mut PythonEngine) -> Vec<String> {
     assert_eq!(answer.ids, FOLLOWS.map(TokenId));
     let shows = ["vllm", "max"].contains(&info.engine.as_str());
     assert_eq!(engine.consumed_digest(), shows.then(|| ids_digest(RequestId(0), prompt)), "which ids it consumed");
+    counts_compiles(engine, &batch);
     let skipped = checks.into_iter().filter(|check| matches!(check.outcome, conformance::Outcome::Skipped(_)));
     skipped.map(|check| check.name).collect()
 }
