@@ -314,8 +314,44 @@ fn a_level_that_no_load_meets_has_no_capacity() {
 #[test]
 fn a_queue_too_short_to_break_the_level_is_no_capacity() {
     // The level would be kept by any queue of 500 requests; the server ends 100 a second.
-    let (found, ..) = capacity(&["--arrivals", "constant", "--slo", "e2e=100s"]);
-    assert!((98.0..125.0).contains(&found), "{found}");
+    let (found, low, high, _) = capacity(&["--arrivals", "constant", "--slo", "e2e=100s"]);
+    assert!((found / 100.0 - 1.0).abs() <= 0.03 && low <= 100.0 && high >= 100.0, "{found}: {low} to {high}");
+}
+
+#[test]
+fn a_queue_grows_by_what_comes_too_fast() {
+    // D/D/1 at 110/s of 100/s: while the last 250 of 500 arrive, 250 (1 - 100 / 110) more are in the system, to a request either
+    // way; just fast enough, it would wander by sqrt(250).
+    let (summary, _) = trial(&mut server("virtual"), open("constant", 110.0, None), 500, 1);
+    let schedule = summary.schedule.unwrap();
+    let (expected, wander) = (250.0 * (1.0 - 100.0 / 110.0), 250_f64.sqrt());
+    let found = schedule.queue_growth.unwrap() * wander;
+    assert!((found - expected).abs() <= 1.0, "{found} for {expected}");
+    let rates = schedule.growth.unwrap();
+    assert!((rates.offered - 110.0).abs() < 1e-6 && (rates.achieved - 100.0).abs() < 0.5, "{rates:?}");
+    let (kept_up, _) = trial(&mut server("virtual"), open("constant", 90.0, None), 500, 1);
+    assert!((kept_up.schedule.unwrap().queue_growth.unwrap() * wander).abs() <= 1.0);
+}
+
+#[test]
+fn takeovers_of_releases_are_a_column_where_threads_release() {
+    let keep = tempfile::tempdir().unwrap();
+    for (time, released_by_threads) in [("real", true), ("virtual", false)] {
+        let dir = keep.path().join(time);
+        let option = format!("sim.time={time}");
+        let load = ["run", "--rate", "200", "--requests", "40", "--max-trials", "1", "--max-warmup", "0"];
+        let engine = ["--engine", "sim", "--engine-option", &option, "--input", "4", "--output", "1"];
+        let rest = ["--telemetry", "off", "--quiet", "--out"];
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_tacho")).args(load).args(engine).args(rest).arg(&dir).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let journal = fs::read_to_string(dir.join("journal.jsonl")).unwrap();
+        let told = journal.split("\"takeovers\":").nth(1).expect("in the journal");
+        let told: Value = serde_json::from_str(&told[..told.find([',', '}']).unwrap()]).unwrap();
+        let row = &rows(&dir)[0];
+        assert_eq!(row["release_takeovers"], told);
+        assert_eq!(row["release_takeovers"].is_u64(), released_by_threads, "{row:#}");
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ mod tests {
             service: None,
             met_probability: None,
             saturated: false,
-            queue_growth: None,
+            growth: None,
             valid: true,
         };
         let probes = [probe(0, 10.0), probe(1, 90.0), probe(2, 52.0), probe(3, 70.0)];

@@ -1,21 +1,22 @@
 //! The highest load that meets a service level: a search that knows how sure each trial is, and the curve that it leaves.
 
 mod curve;
+mod keeping_up;
 mod search;
 
 use serde::{Deserialize, Serialize};
-use statrs::function::{beta::beta_reg, erf::erfc};
+use statrs::function::beta::beta_reg;
 
 pub use curve::knee;
 pub use search::Search;
 
-use crate::{metrics::service::ServiceFigures, results::TrialRecord};
+use keeping_up::KeepingUp;
+
+use crate::{cell::open::QueueGrowth, metrics::service::ServiceFigures, results::TrialRecord};
 
 /// A trial never moves the belief by more than this probability: what it measured may differ from the next one's for reasons
 /// that no count of requests shows.
 pub const MOST_CERTAIN: f64 = 0.998;
-/// A queue's growth this likely by chance, or likelier, says nothing.
-const UNLIKELY: f64 = 0.05;
 /// The probability that the answer's interval holds the limit.
 pub const COVERAGE: f64 = 0.95;
 
@@ -72,14 +73,13 @@ pub struct Probe {
     pub e2e_mean_ms: Option<f64>,
     /// How requests met the service level.
     pub service: Option<ServiceFigures>,
-    /// The probability, after this trial alone, that the service level is met at this load.
+    /// The probability that the service level is met at this load, as far as this trial's requests tell; see [`Self::level_met`].
     pub met_probability: Option<f64>,
     /// Whether the queue grew without end.
     pub saturated: bool,
-    /// How much the queue grew to the end of the trial, in standard deviations; see
-    /// [`ScheduleFidelity::queue_growth`](crate::cell::open::ScheduleFidelity::queue_growth).
+    /// How the queue grew to the end of the trial, of an open load.
     #[serde(default)]
-    pub queue_growth: Option<f64>,
+    pub growth: Option<QueueGrowth>,
     /// Whether the trial counts; one that did not keep its schedule does not.
     pub valid: bool,
 }
@@ -123,10 +123,9 @@ impl Capacity {
 }
 
 /// The probability that a service level is met, from one trial: each limit's share of requests has a beta posterior (Jeffreys
-/// prior) over as many independent requests as its own would count for, and the least certain limit decides. A queue that still grew when
-/// the trial ended would have broken every limit in a longer one: growth by chance less likely than 1 in 20 in an engine that is just fast
-/// enough counts against the load, the more the less likely.
-pub fn met_probability(service: &ServiceFigures, saturated: bool, queue_growth: Option<f64>) -> f64 {
+/// prior) over as many independent requests as its own would count for, and the least certain limit decides. Whether the queue grew is not in
+/// it: see [`Search::update`].
+pub fn met_probability(service: &ServiceFigures, saturated: bool) -> f64 {
     if saturated {
         return 1.0 - MOST_CERTAIN;
     }
@@ -138,16 +137,21 @@ pub fn met_probability(service: &ServiceFigures, saturated: bool, queue_growth: 
         let good = limit.attained * limit.effective_requests;
         1.0 - beta_reg(good + 0.5, limit.effective_requests - good + 0.5, wanted)
     });
-    let by_chance = queue_growth.map_or(1.0, |growth| 0.5 * erfc(growth / std::f64::consts::SQRT_2));
-    least.fold((by_chance / UNLIKELY).min(1.0), f64::min).clamp(1.0 - MOST_CERTAIN, MOST_CERTAIN)
+    least.fold(1.0, f64::min).clamp(1.0 - MOST_CERTAIN, MOST_CERTAIN)
 }
 
 impl Probe {
+    /// The probability, after this trial alone, that the service level is met at its load: its requests say so, and the engine keeps up.
+    pub fn level_met(&self) -> Option<f64> {
+        let growth = self.growth.and_then(KeepingUp::of);
+        Some(search::level_met(self.load?, self.met_probability?, growth.as_ref()))
+    }
+
     /// From a trial at a load.
     pub fn of(point: u32, load: Option<f64>, trial: &TrialRecord) -> Self {
         let (figures, schedule) = (&trial.figures, trial.summary.schedule.as_ref());
         let saturated = schedule.is_some_and(|schedule| schedule.saturation.is_some());
-        let queue_growth = schedule.and_then(|schedule| schedule.queue_growth);
+        let growth = schedule.and_then(|schedule| schedule.growth);
         Self {
             point,
             load,
@@ -156,11 +160,9 @@ impl Probe {
             ttft_p99_ms: figures.ttft.map(|q| q.p99),
             e2e_mean_ms: figures.e2e.map(|q| q.mean),
             service: figures.service.clone(),
-            met_probability: load
-                .and(figures.service.as_ref())
-                .map(|service| met_probability(service, saturated, queue_growth)),
+            met_probability: load.and(figures.service.as_ref()).map(|service| met_probability(service, saturated)),
             saturated,
-            queue_growth,
+            growth,
             // A cell that is overloaded may be late too; that it is overloaded is certain all the same.
             valid: saturated || schedule.is_none_or(|schedule| schedule.fidelity_ok),
         }
@@ -186,19 +188,11 @@ mod tests {
 
     #[test]
     fn few_independent_requests_are_less_certain() {
-        let at = |attained, n| met_probability(&service(attained, n), false, None);
+        let at = |attained, n| met_probability(&service(attained, n), false);
         assert!((at(0.9, 1000.0) - 0.5).abs() < 0.05);
         assert!(at(0.93, 1000.0) > 0.99 && at(0.87, 1000.0) < 0.01);
         assert!((0.6..0.9).contains(&at(0.93, 50.0)), "{}", at(0.93, 50.0));
         assert_eq!(at(1.0, 1e6), MOST_CERTAIN);
-        assert_eq!(met_probability(&service(1.0, 1e6), true, None), 1.0 - MOST_CERTAIN);
-    }
-
-    #[test]
-    fn a_queue_that_still_grew_counts_against_the_load() {
-        let at = |growth| met_probability(&service(1.0, 1e6), false, Some(growth));
-        assert_eq!((at(-1.0), at(0.0), at(1.6)), (MOST_CERTAIN, MOST_CERTAIN, MOST_CERTAIN));
-        assert!((at(2.24) - 0.25).abs() < 0.01, "{}", at(2.24));
-        assert!(at(3.7) < 0.01);
+        assert_eq!(met_probability(&service(1.0, 1e6), true), 1.0 - MOST_CERTAIN);
     }
 }

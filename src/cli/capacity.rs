@@ -226,7 +226,7 @@ fn table(capacity: &Capacity) -> Table {
             number(probe.ttft_p99_ms, 2),
             number(probe.e2e_mean_ms, 2),
             right(attained.map_or("–".to_owned(), |percent| format!("{percent:.2} %"))),
-            number(probe.met_probability, 3),
+            number(probe.level_met(), 3),
             Cell::new(note),
         ]);
     }

@@ -129,7 +129,7 @@ impl Searching<'_> {
                 continue;
             }
             if let Some(met) = probe.met_probability {
-                belief.update(at, met);
+                belief.update(at, met, probe.growth);
             }
             let (_, low, high) = belief.answer(COVERAGE);
             converged = high - low <= self.options.tolerance * (high + low);

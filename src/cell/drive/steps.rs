@@ -439,6 +439,7 @@ impl<'a, 'r> StepLoop<'a, 'r> {
         let mut fidelity = ScheduleFidelity::judge(open.schedule, start_ns, &times, FidelityLimits::default());
         fidelity.releases_first = open.releaser.map(|(releaser, _)| releaser.goes_first());
         fidelity.queue_growth = open.watch.as_ref().and_then(Watch::growth);
+        fidelity.growth = open.watch.as_ref().and_then(|watch| watch.growth_rates(open.schedule.offsets_ns()));
         fidelity.takeovers = open.releaser.map(|(releaser, _)| releaser.takeovers());
         if let Some(reason) = overload {
             // What was cut off must not run on into the next trial.

@@ -1,6 +1,7 @@
 //! Whether requests were released as scheduled: the evidence of an open trial.
 use serde::{Deserialize, Serialize};
 
+use super::QueueGrowth;
 use crate::workload::arrivals::{Dispersion, KsTest, Schedule, dispersion, ks_test};
 
 /// Arrivals a window of the dispersion index holds on average.
@@ -107,6 +108,9 @@ pub struct ScheduleFidelity {
     /// system that still filled up, and in records of older versions.
     #[serde(default)]
     pub queue_growth: Option<f64>,
+    /// The same as rates, with their errors; None as above.
+    #[serde(default)]
+    pub growth: Option<QueueGrowth>,
     /// Whether the threads that released were served before others (nice −20). None in virtual time, and in records of older versions.
     #[serde(default)]
     pub releases_first: Option<bool>,
@@ -144,6 +148,7 @@ impl ScheduleFidelity {
             limits,
             saturation: None,
             queue_growth: None,
+            growth: None,
             releases_first: None,
             takeovers: None,
         };

@@ -5,10 +5,12 @@
 //! on the engine's clock, exactly.
 
 mod fidelity;
+mod growth;
 mod release;
 mod saturation;
 
 pub use fidelity::{FidelityLimits, Saturation, ScheduleFidelity, Spread};
+pub use growth::QueueGrowth;
 pub(super) use release::Releaser;
 pub(super) use saturation::Watch;
 

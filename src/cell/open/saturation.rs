@@ -11,6 +11,8 @@
 //! an engine that is too slow cannot. So growth counts only while turns end no faster than before: over the newer half of the
 //! arrivals that are looked at not more than [`FLAT`] times as many a second as over the older half.
 
+use super::QueueGrowth;
+
 /// Checks that must all see growth.
 const IN_A_ROW: u32 = 4;
 /// Requests that must have ended before growth counts.
@@ -79,13 +81,23 @@ impl Watch {
     /// arrivals, as above, once all have arrived: what overload shows of itself that is too slight, or too short, to end a trial. None
     /// for turns, for fewer than [`FIRST`] arrivals, and where fewer than half had ended: that system still fills up.
     pub(crate) fn growth(&self) -> Option<f64> {
-        let arrived = self.in_system.len();
-        let (before, now) = (*self.in_system.get(arrived / 2)?, *self.in_system.last()?);
-        if self.pace.is_some() || arrived < FIRST as usize || now as usize * 2 > arrived {
-            return None;
-        }
+        let (arrived, before, now) = self.half_way()?;
         let wander = ((arrived - arrived / 2) as f64 * (self.gap_variation + 1.0)).sqrt();
         Some((f64::from(now) - f64::from(before)) / wander)
+    }
+
+    /// The same growth as rates, of arrivals scheduled at these times; None as above.
+    pub(crate) fn growth_rates(&self, offsets_ns: &[u64]) -> Option<QueueGrowth> {
+        self.half_way()?;
+        QueueGrowth::of(&self.in_system, offsets_ns)
+    }
+
+    /// Arrivals, and the requests in the system when half of them and when all had come.
+    fn half_way(&self) -> Option<(usize, u32, u32)> {
+        let arrived = self.in_system.len();
+        let (before, now) = (*self.in_system.get(arrived / 2)?, *self.in_system.last()?);
+        let told = self.pace.is_none() && arrived >= FIRST as usize && now as usize * 2 <= arrived;
+        told.then_some((arrived, before, now))
     }
 }
 

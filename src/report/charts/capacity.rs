@@ -151,7 +151,7 @@ mod tests {
             service: None,
             met_probability: load.map(|_| 0.5),
             saturated,
-            queue_growth: None,
+            growth: None,
             valid: true,
         }
     }
