@@ -31,13 +31,18 @@ fn main() {
 
     embed_data();
 
-    // Absent when built from an unpacked archive; then the commit is honestly unknown.
-    for file in [".git/HEAD", ".git/index"] {
-        if Path::new(file).exists() {
-            println!("cargo::rerun-if-changed={file}");
+    // Absent when built from an unpacked archive; then the commit is honestly unknown. Not the index: git writes it whenever it looks
+    // at the work tree, and each time all would be built anew.
+    let git_dir = PathBuf::from(output("git", &["rev-parse", "--git-dir"]));
+    for file in ["HEAD", "logs/HEAD"].map(|file| git_dir.join(file)) {
+        if file.exists() {
+            println!("cargo::rerun-if-changed={}", file.display());
         }
     }
-    let commit = output("git", &["describe", "--always", "--dirty", "--abbrev=12"]);
+    // Other than `describe --dirty`, `status` can be told not to write the index.
+    let status = output("git", &["--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]);
+    let dirty = if status.is_empty() || status == "unknown" { "" } else { "-dirty" };
+    let commit = output("git", &["describe", "--always", "--abbrev=12"]) + dirty;
     println!("cargo::rustc-env=TACHO_GIT_COMMIT={commit}");
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     println!("cargo::rustc-env=TACHO_RUSTC_VERSION={}", output(&rustc, &["--version"]));
