@@ -61,6 +61,10 @@ pub enum Fault {
     PrefixHit,
     /// From that step on, memory grows by 96 MiB in the fourth step after each reset, which gives it back.
     Grow,
+    /// Loading never ends.
+    LoadHang,
+    /// The process gets a SIGSEGV while the engine is loaded.
+    LoadSegv,
 }
 
 /// The options of `sim`, by the names a plan uses (`engine.sim.step_base_us = 100`).
