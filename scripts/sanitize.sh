@@ -4,12 +4,14 @@
 #   scripts/sanitize.sh [PART...]    miri, address, thread, trtllm (all of them)
 #
 # miri     pure code: CUPTI's records and the trace file's, the protocol of cells, GGUF headers, schedules, statistics
-# address  AddressSanitizer and LeakSanitizer over the ffi crates that can be built here: crash, cupti with its double, llama.cpp
-# thread   ThreadSanitizer over cells and measuring, the standard library included
+# address  AddressSanitizer and LeakSanitizer over the ffi crates that can be built here: crash, cupti with its double, llama.cpp;
+#          AddressSanitizer over the Python host with its stand-in `echo`
+# thread   ThreadSanitizer over cells and measuring, the standard library included where rust-src is there; where it is not, without,
+#          and with scripts/tsan.supp for what that makes it take for races
 # trtllm   the C++ half of TensorRT-LLM's bridge over its double, by scripts/trtllm-sanitize.sh (a stable compiler)
 #
-# The first three need a nightly toolchain (TACHO_NIGHTLY names it) with miri and rust-src; what is missing is told and its part
-# skipped. CARGO_TARGET_DIR names where it is all built: not the place of ordinary builds.
+# The first three need a nightly toolchain (TACHO_NIGHTLY names it), miri its component and rust-src, too; what is missing is told and its
+# part skipped. CARGO_TARGET_DIR names where it is all built: not the place of ordinary builds.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$root"
@@ -82,16 +84,34 @@ address() {
     else
         told+=("address: llama.cpp: skipped: no test model")
     fi
+    # CPython itself is not compiled anew: its allocations are watched, its accesses are not. It leaves much to the process's end
+    # (interned strings, types), so leaks are looked for with a list of what is its own. Crashes on purpose are the handlers' own test.
+    local cpython
+    cpython=$(mktemp)
+    printf 'leak:%s\n' _Py PyObject_ PyType_ PyDict_ PyUnicode_ PyMem_ PyInit_ libpython libffi _ctypes dlopen >"$cpython"
+    LSAN_OPTIONS=suppressions=$cpython:print_suppressions=0 PYTHONMALLOC=malloc TACHO_CELL_ENV=ASAN_OPTIONS,LSAN_OPTIONS,PYTHONMALLOC \
+        ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0 \
+        covers address 'Python host, with the stand-in echo' \
+        cargo "+$nightly" test --release --locked --target "$host" -p tacho-python --lib --test conformance --test bad_input
+    rm -f "$cpython"
     unset RUSTFLAGS ASAN_OPTIONS
 }
 
 thread() {
-    has_component rust-src thread || return 0
+    local std=()
     export RUSTFLAGS=-Zsanitizer=thread
-    local test=(cargo "+$nightly" test --release --locked -Zbuild-std --target "$host" -p tacho)
+    if rustup component list --toolchain "$nightly" --installed 2>/dev/null | grep '^rust-src' >/dev/null; then
+        std=(-Zbuild-std)
+    else
+        # The standard library as it was delivered, which the sanitizer does not see into.
+        RUSTFLAGS+=" -Cunsafe-allow-abi-mismatch=sanitizer"
+        export TSAN_OPTIONS=suppressions=$root/scripts/tsan.supp
+        told+=("thread: without rust-src: the standard library's own synchronisation is not seen, see scripts/tsan.supp")
+    fi
+    local test=(cargo "+$nightly" test --release --locked "${std[@]}" --target "$host" -p tacho)
     covers thread 'measuring, and the cell and the run in the library' "${test[@]}" --lib -- cell:: measure:: run::
     covers thread 'cells of the simulated engine, started and stopped' "${test[@]}" --test cell
-    unset RUSTFLAGS
+    unset RUSTFLAGS TSAN_OPTIONS
 }
 
 trtllm() {

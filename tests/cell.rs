@@ -285,3 +285,15 @@ fn outputs_come_back_in_the_order_of_their_prompts() {
     assert!(ids[0] == ids[2] && ids[0] != ids[1]);
     cell.shutdown().unwrap();
 }
+
+#[test]
+fn a_log_that_cannot_be_created_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("none/cell.log");
+    let error = Cell::start(&sim_cell(), &log).unwrap_err();
+    assert!(matches!(error, CellError::Log { .. }), "{error}");
+    let said = error.to_string();
+    assert!(said.contains(log.to_str().unwrap()) && said.contains("No such file or directory"), "{said}");
+    // It is not the program's fault, and building it anew would not help.
+    assert!(!said.contains("build it with"), "{said}");
+}

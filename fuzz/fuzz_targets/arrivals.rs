@@ -1,2 +1,2 @@
 #![no_main]
-tacho_fuzz::target!(arrivals);
+tacho_fuzz::target!("arrivals");

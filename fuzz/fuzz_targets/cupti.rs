@@ -1,2 +1,2 @@
 #![no_main]
-tacho_fuzz::target!(cupti_records);
+tacho_fuzz::target!("cupti");

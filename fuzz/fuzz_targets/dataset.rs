@@ -1,2 +1,2 @@
 #![no_main]
-tacho_fuzz::target!(dataset);
+tacho_fuzz::target!("dataset");

@@ -1,2 +1,2 @@
 #![no_main]
-tacho_fuzz::target!(gguf_cell);
+tacho_fuzz::target!("gguf_cell");

@@ -1,2 +1,2 @@
 #![no_main]
-tacho_fuzz::target!(protocol);
+tacho_fuzz::target!("protocol");

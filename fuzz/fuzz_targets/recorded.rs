@@ -1,2 +1,2 @@
 #![no_main]
-tacho_fuzz::target!(recorded);
+tacho_fuzz::target!("recorded");

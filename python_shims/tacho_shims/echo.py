@@ -14,7 +14,7 @@ from . import Unsupported, _compiles
 
 _FIRST_ID = 4  # the ids below stand for a real vocabulary's control tokens
 
-_LOAD_FAULTS = ("import_error", "load_error", "load_memory", "load_exit")
+_LOAD_FAULTS = ("import_error", "load_error", "load_memory", "load_exit", "load_hang", "load_segv")
 _STEP_FAULTS = (
     "error",
     "exit",
@@ -52,6 +52,12 @@ def load(config):
         raise MemoryError("echo: no room for the weights")
     if fault == "load_exit":
         sys.exit(5)
+    if fault == "load_hang":
+        print("echo: reading the weights", file=sys.stderr)
+        _native("deadlock")
+    if fault == "load_segv":
+        print("echo: compiling kernels", file=sys.stderr)
+        _native("segv")
     return Engine(config, options)
 
 

@@ -1,5 +1,8 @@
 //! One engine's part: its outputs, what it thinks of the common continuations, and how much it differs from itself.
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use super::record::{Floor, Taker};
 use crate::{
@@ -16,6 +19,14 @@ pub(super) struct Questions<'a> {
     /// Why its scores are not asked for.
     pub cannot_score: Option<&'a str>,
     pub within: Duration,
+    /// Once it is set, no more is asked; what was answered is not to be used then.
+    pub interrupted: &'a AtomicBool,
+}
+
+impl Questions<'_> {
+    fn over(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
 }
 
 /// Asks a loaded engine and fills in what it answered.
@@ -23,15 +34,21 @@ pub(super) struct Questions<'a> {
 /// # Errors
 /// When it cannot generate. That it cannot score is part of what it answered.
 pub(super) fn observe(cell: &mut Cell, questions: &Questions<'_>, taker: &mut Taker) -> Result<(), CellError> {
-    let mut generate = |prompts: &[Vec<u32>]| cell.generate(prompts.to_vec(), questions.tokens, questions.within);
-    let together = generate(questions.prompts)?;
-    let again = generate(questions.prompts)?;
+    let mut asked = |prompts: &[Vec<u32>]| match questions.over() {
+        true => Ok(Vec::new()),
+        false => cell.generate(prompts.to_vec(), questions.tokens, questions.within),
+    };
+    let together = asked(questions.prompts)?;
+    let again = asked(questions.prompts)?;
     let mut alone = Vec::with_capacity(questions.prompts.len());
     for prompt in questions.prompts {
-        alone.extend(generate(std::slice::from_ref(prompt))?);
+        alone.extend(asked(std::slice::from_ref(prompt))?);
     }
     taker.floor =
         Floor { runs_parted: parted(&together, &again), batch_parted: parted(&together, &alone), ..Floor::default() };
+    if questions.over() {
+        return Ok(());
+    }
     let reference = questions.reference.unwrap_or(&together).to_vec();
     taker.outputs = together;
     if let Some(why) = questions.cannot_score {
@@ -60,11 +77,13 @@ fn score(
         .zip(reference)
         .map(|(prompt, continuation)| Forced { prompt: ids(prompt), continuation: ids(continuation) })
         .collect();
-    let together = cell.score(all.clone(), questions.within)?;
-    let again = cell.score(all.clone(), questions.within)?;
+    let mut asked =
+        |all: Vec<Forced>| if questions.over() { Ok(Vec::new()) } else { cell.score(all, questions.within) };
+    let together = asked(all.clone())?;
+    let again = asked(all.clone())?;
     let mut alone = Vec::with_capacity(all.len());
     for one in all {
-        alone.extend(cell.score(vec![one], questions.within)?);
+        alone.extend(asked(vec![one])?);
     }
     taker.floor.runs_lp = Some(largest_change(&together, &again));
     taker.floor.batch_lp = Some(largest_change(&together, &alone));

@@ -3,6 +3,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -40,6 +41,8 @@ pub struct Agree<'a> {
     pub again: bool,
     /// Where cells write their logs.
     pub logs: &'a Path,
+    /// Set from outside to stop after the question that is being answered.
+    pub interrupted: &'a AtomicBool,
 }
 
 /// A comparison, and whether it was kept from an earlier time.
@@ -59,12 +62,12 @@ struct Seat<'a> {
     label: String,
 }
 
-/// Compares the engine configurations of a plan. One engine is loaded at a time.
+/// Compares the engine configurations of a plan. One engine is loaded at a time. None when it was interrupted.
 ///
 /// # Errors
 /// A sentence for a person: fewer than two configurations, several models, a model that cannot be read. What goes wrong in one
 /// engine is part of the comparison.
-pub fn agree(plan: &Plan, ask: &Agree<'_>, note: &mut dyn FnMut(&str)) -> Result<Agreed, String> {
+pub fn agree(plan: &Plan, ask: &Agree<'_>, note: &mut dyn FnMut(&str)) -> Result<Option<Agreed>, String> {
     let registry = Registry::embedded().map_err(|error| error.to_string())?;
     let seats = seats(plan, ask, &registry)?;
     let key = key(&seats, ask);
@@ -72,7 +75,7 @@ pub fn agree(plan: &Plan, ask: &Agree<'_>, note: &mut dyn FnMut(&str)) -> Result
     if !ask.again
         && let Some(agreement) = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok())
     {
-        return Ok(Agreed { agreement, kept: Some(file) });
+        return Ok(Some(Agreed { agreement, kept: Some(file) }));
     }
     let mut engines: Vec<Taker> = Vec::new();
     let (mut prompts, mut reference): (Vec<Vec<u32>>, Option<Vec<Vec<u32>>>) = (Vec::new(), None);
@@ -84,7 +87,11 @@ pub fn agree(plan: &Plan, ask: &Agree<'_>, note: &mut dyn FnMut(&str)) -> Result
             model_digest: seat.digest.clone(),
             ..Taker::default()
         };
-        if let Err(why) = take_part(seat, ask, plan, &mut prompts, reference.as_deref(), &mut taker) {
+        let took_part = take_part(seat, ask, plan, &mut prompts, reference.as_deref(), &mut taker);
+        if ask.interrupted.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if let Err(why) = took_part {
             note(&format!("{} could not take part: {why}", seat.label));
             taker.failed = Some(why);
         } else if reference.is_none() {
@@ -101,7 +108,7 @@ pub fn agree(plan: &Plan, ask: &Agree<'_>, note: &mut dyn FnMut(&str)) -> Result
     {
         note(&format!("the comparison cannot be kept in {}: {error}", file.display()));
     }
-    Ok(Agreed { agreement, kept: None })
+    Ok(Some(Agreed { agreement, kept: None }))
 }
 
 fn pairs(engines: &[Taker], reference: &[Vec<u32>]) -> Vec<super::PairAgreement> {
@@ -222,6 +229,7 @@ fn take_part(
         reference,
         cannot_score: seat.entry.cannot_score.as_deref(),
         within: plan.trial_within.max(Duration::from_secs(60)),
+        interrupted: ask.interrupted,
     };
     observe(&mut cell, &questions, taker).map_err(|error| with_log(&error.to_string(), &cell))?;
     // A cell that does not end cleanly has answered all the same; dropping it kills it.

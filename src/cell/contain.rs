@@ -176,8 +176,17 @@ impl Stat {
 
 /// Whether a process has a handler of its own for a signal.
 pub(super) fn catches(pid: i32, signal: Signal) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    in_mask(&format!("/proc/{pid}/status"), "SigCgt:", signal)
+}
+
+/// Whether this process ignores a signal, as one that was started by `nohup` does SIGHUP.
+pub fn ignores(signal: Signal) -> bool {
+    in_mask("/proc/self/status", "SigIgn:", signal)
+}
+
+fn in_mask(status: &str, name: &str, signal: Signal) -> bool {
+    let status = fs::read_to_string(status).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix(name));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
     mask >> (signal.as_raw() - 1) & 1 == 1
 }

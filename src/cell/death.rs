@@ -25,6 +25,8 @@ pub struct Death {
     pub signal: Option<i32>,
     /// Its exit status.
     pub exit_code: Option<i32>,
+    /// Whether the kernel ended it because memory ran out, by the kernel's own count.
+    pub out_of_memory: bool,
     /// The last lines that it wrote.
     pub last_lines: Vec<String>,
     /// The stacks that it wrote when it crashed, or when it was asked because it hung; empty where it wrote none.
@@ -39,16 +41,24 @@ impl Death {
             reason: secrets::redact(&reason),
             signal: status.and_then(|status| status.signal()),
             exit_code: status.and_then(|status| status.code()),
+            out_of_memory: false,
             stacks: stacks(&lines),
             last_lines: last(lines),
         }
     }
 }
 
-/// The status of a cell that was not to end, in words.
-pub(super) fn describe(status: ExitStatus) -> String {
+/// The status of a cell that was not to end, in words. `oom_kills` are the processes of its cgroup that the kernel has ended since
+/// the cell began because memory ran out; None where the kernel does not tell.
+pub(super) fn describe(status: ExitStatus, oom_kills: Option<u64>) -> String {
     match (status.signal(), status.code()) {
-        (Some(9), _) => "killed by signal 9 (SIGKILL), as the kernel does when memory runs out".to_owned(),
+        (Some(9), _) => match oom_kills {
+            Some(0) => "killed by signal 9 (SIGKILL); not by the kernel's OOM killer, by the count of its cgroup".to_owned(),
+            Some(_) => "out of memory: killed by signal 9 (SIGKILL), and the kernel's OOM killer counts it in the cell's cgroup"
+                .to_owned(),
+            None => "killed by signal 9 (SIGKILL), perhaps by the kernel's OOM killer: the count of its cgroup cannot be read"
+                .to_owned(),
+        },
         (Some(signal), _) => format!("ended by signal {signal} ({})", signal_name(signal)),
         (None, Some(code)) => format!("exited with status {code} in the middle of its work"),
         (None, None) => "ended in an unknown way".to_owned(),

@@ -10,6 +10,7 @@ pub mod drive;
 pub mod environment;
 pub mod evidence;
 mod host_time;
+mod oom_kills;
 pub mod open;
 pub mod parent;
 pub mod protocol;

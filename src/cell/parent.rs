@@ -3,7 +3,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{BufReader, Write},
-    os::unix::process::CommandExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
@@ -19,7 +19,9 @@ use super::text::{TextDone, TextSpec};
 use super::wire::{Frame, ProtocolError, read_frame, write_message};
 use super::{
     contain::{self, MARK_VARIABLE},
-    death, environment, trust,
+    death, environment,
+    oom_kills::OomKills,
+    trust,
 };
 use crate::{
     BUILD_HASH,
@@ -69,6 +71,14 @@ pub enum CellError {
         source: std::io::Error,
         /// The command that builds it.
         build_with: String,
+    },
+    /// The file that the cell is to write its log to.
+    #[error("the cell's log {} cannot be created: {source}; is its folder there, and can it be written?", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// The program was built from other sources than this one.
     #[error(
@@ -130,6 +140,7 @@ pub struct Cell {
     looked: Instant,
     parked: bool,
     mark: String,
+    oom_kills: OomKills,
     ended_ns: Option<u64>,
     remains: Vec<i32>,
 }
@@ -147,15 +158,16 @@ impl Cell {
     /// Starts a cell program with its standard error appended to `log`, and shakes hands.
     ///
     /// # Errors
-    /// [`CellError::Start`], [`CellError::Stale`], or [`CellError::Died`] before it said hello.
+    /// [`CellError::Start`], [`CellError::Log`], [`CellError::Stale`], or [`CellError::Died`] before it said hello.
     pub fn start(program: &CellProgram, log: &Path) -> Result<Self, CellError> {
         let failed = |source| CellError::Start {
             program: program.program.clone(),
             source,
             build_with: program.build_with.clone(),
         };
-        let log_file = File::options().create(true).append(true).open(log).map_err(failed)?;
-        let log_start = log_file.metadata().map_err(failed)?.len();
+        let no_log = |source| CellError::Log { path: log.to_owned(), source };
+        let log_file = File::options().create(true).append(true).open(log).map_err(no_log)?;
+        let log_start = log_file.metadata().map_err(no_log)?.len();
         tracing::debug!(program = %program.program.display(), log = %log.display(), "starting a cell");
         let mark = contain::new_mark();
         let mut command = std::process::Command::new(&program.program);
@@ -172,6 +184,7 @@ impl Cell {
             .spawn()
             .map_err(failed)?;
         contain::began(child.id(), &mark);
+        let oom_kills = OomKills::watch(child.id());
         let (sender, frames) = mpsc::sync_channel(4);
         let stdin = child.stdin.take();
         if let Some(output) = child.stdout.take() {
@@ -198,6 +211,7 @@ impl Cell {
             looked: Instant::now(),
             parked: false,
             mark,
+            oom_kills,
             ended_ns: None,
             remains: Vec::new(),
         };
@@ -522,15 +536,19 @@ impl Cell {
         self.ended_ns.get_or_insert_with(monotonic_ns);
         let status = self.wait(Duration::from_secs(5));
         self.end();
+        // One that this program has killed was killed by nobody else.
+        let kernels = if reason.is_none() { self.oom_kills.since() } else { Some(0) };
+        let out_of_memory = kernels > Some(0) && status.and_then(|status| status.signal()) == Some(9);
         let mut reason = reason.unwrap_or_else(|| match status {
-            Some(status) => death::describe(status),
+            Some(status) => death::describe(status, kernels),
             None => "it closed its pipe but its process did not end; it was killed".to_owned(),
         });
         if !self.remains.is_empty() {
             reason.push_str(&format!("; its processes {:?} cannot be killed", self.remains));
         }
         tracing::debug!(pid = self.child.id(), %reason, "a cell died");
-        CellError::Died(Box::new(Death::new(reason, status, &self.log, self.log_start)))
+        let death = Death::new(reason, status, &self.log, self.log_start);
+        CellError::Died(Box::new(Death { out_of_memory, ..death }))
     }
 
     fn wait(&mut self, within: Duration) -> Option<ExitStatus> {

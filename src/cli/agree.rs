@@ -4,6 +4,7 @@ use std::{
     io::{self, Write},
     path::Path,
     process::ExitCode,
+    sync::atomic::AtomicBool,
 };
 
 use clap::ArgMatches;
@@ -31,12 +32,13 @@ fn run(
     logs: &Path,
     quiet: bool,
     asked: (Prompts, u32, bool),
-) -> Result<Agreed, Failure> {
+    interrupted: &AtomicBool,
+) -> Result<Option<Agreed>, Failure> {
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;
     let cell_program = |id: &str| cells::program(&registry, id, python);
     let (prompts, tokens, again) = asked;
     let kept = cache::dir().join("agreement");
-    let ask = Agree { cell_program: &cell_program, prompts, tokens, kept: &kept, again, logs };
+    let ask = Agree { cell_program: &cell_program, prompts, tokens, kept: &kept, again, logs, interrupted };
     compare(plan, &ask, &mut |line| {
         if !quiet {
             eprintln!("{line}");
@@ -45,13 +47,21 @@ fn run(
     .map_err(Failure::usage)
 }
 
-/// Compares a run's engines and notes it in the run's directory.
-pub fn before_run(plan: &Plan, dir: &mut RunDir, python: Option<&Path>, quiet: bool) -> Result<(), Failure> {
-    let agreed = run(plan, python, &dir.logs(), quiet, (IN_RUN, TOKENS_IN_RUN, false))?;
+/// Compares a run's engines and notes it in the run's directory. False when it was interrupted: nothing is noted then.
+pub fn before_run(
+    plan: &Plan,
+    dir: &mut RunDir,
+    python: Option<&Path>,
+    quiet: bool,
+    interrupted: &AtomicBool,
+) -> Result<bool, Failure> {
+    let asked = (IN_RUN, TOKENS_IN_RUN, false);
+    let Some(agreed) = run(plan, python, &dir.logs(), quiet, asked, interrupted)? else { return Ok(false) };
     if let Some(kept) = agreed.kept.as_ref().filter(|_| !quiet) {
         eprintln!("note: the engines were compared before: {}", kept.display());
     }
-    Ok(dir.agreement(agreed.agreement)?)
+    dir.agreement(agreed.agreement)?;
+    Ok(true)
 }
 
 /// `tacho agree`.
@@ -64,7 +74,11 @@ pub fn agree(args: &AgreeArgs, matches: &ArgMatches) -> Result<ExitCode, Failure
     };
     let logs = cache::dir().join("agreement").join("logs");
     fs::create_dir_all(&logs)?;
-    let agreed = run(&resolved.plan, args.python.as_deref(), &logs, false, (prompts, args.tokens, args.again))?;
+    // Nothing is kept of half a comparison: a signal ends the program as it ends any other, and its cells with it.
+    let (asked, never) = ((prompts, args.tokens, args.again), AtomicBool::new(false));
+    let Some(agreed) = run(&resolved.plan, args.python.as_deref(), &logs, false, asked, &never)? else {
+        return Ok(ExitCode::from(exit::INTERRUPTED));
+    };
     let mut out = io::stdout().lock();
     let json = serde_json::to_string_pretty(&agreed.agreement).map_err(|error| Failure::new(exit::STORAGE, error))?;
     let table = agreed.agreement.markdown(tacho::report::escape);

@@ -1,9 +1,14 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to end, the second ends it.
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
 };
 
+use rustix::process::Signal;
+use signal_hook::iterator::Signals;
 use tacho::cell::contain;
 
 use super::{
@@ -12,21 +17,30 @@ use super::{
 };
 
 /// A flag that the first signal sets: the trial that runs ends, and the report is written. The second signal ends the
-/// program now; what is journalled stays.
+/// program now; what is journalled stays. A SIGHUP that was ignored when the program started stays ignored: `nohup` asks for
+/// that. To be called once.
 pub fn flag(quiet: bool) -> Result<Arc<AtomicBool>, Failure> {
+    let failed = |error| Failure::new(exit::USAGE, anyhow::Error::new(error).context("signals cannot be heard"));
+    let heard = [Signal::INT, Signal::TERM, Signal::HUP]
+        .into_iter()
+        .filter(|signal| *signal != Signal::HUP || !contain::ignores(*signal))
+        .map(Signal::as_raw);
+    let mut signals = Signals::new(heard).map_err(failed)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    let set = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            // They are process groups of their own, which a Ctrl-C does not reach, and may be deep in a native call.
-            contain::end_all();
-            progress::clear();
-            std::process::exit(i32::from(exit::INTERRUPTED));
+    let listen = move || {
+        for _ in signals.forever() {
+            if flag.swap(true, Ordering::Relaxed) {
+                // They are process groups of their own, which a Ctrl-C does not reach, and may be deep in a native call.
+                contain::end_all();
+                progress::clear();
+                std::process::exit(i32::from(exit::INTERRUPTED));
+            }
+            if !quiet {
+                progress::say("interrupted: the trial that runs is finished first; once more stops now");
+            }
         }
-        if !quiet {
-            progress::say("interrupted: the trial that runs is finished first; once more stops now");
-        }
-    });
-    set.map_err(|error| Failure::new(exit::USAGE, error))?;
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(failed)?;
     Ok(interrupted)
 }

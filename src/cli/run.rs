@@ -72,10 +72,18 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         progress::say(&format!("note: processes that a cell leaves behind may not be found: {error}"));
     }
     let gpu_memory = GpuMemory::before_cells(&ceilings::open_gpus);
-    if plan.agree && dir.info().agreement.is_none() {
-        agree::before_run(&plan, &mut dir, args.python.as_deref(), quiet)?;
-    }
+    // Before any engine is loaded: a comparison of engines takes as long as loading them all.
     let interrupted = interrupt::flag(quiet)?;
+    if plan.agree
+        && dir.info().agreement.is_none()
+        && !agree::before_run(&plan, &mut dir, args.python.as_deref(), quiet, &interrupted)?
+    {
+        progress::say(&format!(
+            "interrupted while engines were compared, before any point: `tacho run --resume {}` begins there",
+            dir.path().display()
+        ));
+        return Ok(ExitCode::from(exit::INTERRUPTED));
+    }
     let registry = Registry::embedded().map_err(|error| Failure::new(exit::USAGE, error))?;
     let cell_program = |id: &str| cells::program(&registry, id, args.python.as_deref());
     let ceilings = ceilings::dir();

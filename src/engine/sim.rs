@@ -14,7 +14,10 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::{
     Boundary, Capabilities, Completions, Engine, EngineError, EngineInfo, Event, EventBuf, FinishReason, Forced,
     IdRange, LoadConfig, ModelInfo, Options, Request, RequestBatch, RequestId, Scheduler, Scored, Stats, StepRecord,
-    TokenId, ids_digest, sim_faults::commit, sim_scores::Model, stat,
+    TokenId, ids_digest,
+    sim_faults::{commit, commit_at_load},
+    sim_scores::Model,
+    stat,
 };
 use crate::{
     measure::{monotonic_ns, sleep_until_ns, wake_on_time},
@@ -105,6 +108,7 @@ impl Sim {
             let all = u64::from(config.max_seqs) * u64::from(config.max_model_len);
             options.room_for(all)?;
         }
+        options.fault.into_iter().for_each(commit_at_load);
         let model = Model::new(&options)?;
         let effective = match serde_json::to_value(&options) {
             Ok(serde_json::Value::Object(map)) => map.into_iter().collect(),

@@ -1,6 +1,27 @@
 //! Faults that the simulated engine commits when told to: those that end or disturb its process.
 use super::{EngineError, ErrorKind, sim::Fault};
 
+/// Commits those of loading.
+pub(super) fn commit_at_load(fault: Fault) {
+    match fault {
+        Fault::LoadHang => {
+            eprintln!("sim: injected hang at load");
+            sleep()
+        }
+        Fault::LoadSegv => {
+            eprintln!("sim: injected memory fault at load");
+            raise(rustix::process::Signal::SEGV)
+        }
+        _ => {}
+    }
+}
+
+fn sleep() -> ! {
+    loop {
+        std::thread::sleep(std::time::Duration::from_secs(3600));
+    }
+}
+
 /// Commits it; nothing for those that the engine's step itself commits.
 pub(super) fn commit(fault: Fault) -> Result<(), EngineError> {
     match fault {
@@ -13,9 +34,7 @@ pub(super) fn commit(fault: Fault) -> Result<(), EngineError> {
         }
         Fault::Exit => std::process::exit(7),
         Fault::Panic => panic!("sim: injected panic"),
-        Fault::Hang => loop {
-            std::thread::sleep(std::time::Duration::from_secs(3600));
-        },
+        Fault::Hang => sleep(),
         Fault::Error => Err(EngineError::engine("sim: injected error")),
         Fault::OutOfMemory => Err(EngineError::new(ErrorKind::OutOfMemory, "sim: injected out of memory")),
         Fault::Noise => {

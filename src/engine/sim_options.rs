@@ -65,6 +65,10 @@ pub enum Fault {
     FewerKv,
     /// What is done between every second reset and the next takes a tenth longer.
     TwoPaces,
+    /// Loading never ends.
+    LoadHang,
+    /// The process gets a SIGSEGV while the engine is loaded.
+    LoadSegv,
 }
 
 /// The options of `sim`, by the names a plan uses (`engine.sim.step_base_us = 100`).

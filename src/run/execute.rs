@@ -428,12 +428,15 @@ pub(super) fn failure_of(error: CellError) -> Failure {
             Failure { kind: Some(engine.kind), broken: engine.broken, ..plain_failure(reason) }
         }
         CellError::Died(death) => Failure {
+            kind: death.out_of_memory.then_some(ErrorKind::OutOfMemory),
             signal: death.signal,
             exit_code: death.exit_code,
             last_lines: death.last_lines,
             stacks: death.stacks,
             ..plain_failure(reason)
         },
-        CellError::Start { .. } | CellError::Stale { .. } | CellError::Store(_) => plain_failure(reason),
+        CellError::Start { .. } | CellError::Log { .. } | CellError::Stale { .. } | CellError::Store(_) => {
+            plain_failure(reason)
+        }
     }
 }

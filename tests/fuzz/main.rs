@@ -1,16 +1,11 @@
 //! Input from outside, mutated: whatever the bytes are, a reader answers, soon, and does not panic. Deterministic over the
 //! corpus in tests/corpus; `TACHO_FUZZ_SECONDS=3600` goes on for so long a target (`make soak`). Mutations that follow
 //! coverage are those of `scripts/fuzz.sh`.
-#[path = "../../ffi/cupti/src/layout.rs"]
-mod cupti;
-#[path = "../../ffi/cupti/src/format.rs"]
-#[allow(dead_code, reason = "of the writer's half, only what a record becomes is looked at")]
-mod format;
-#[path = "../../ffi/llama-cpp/src/gguf.rs"]
-mod llama_gguf;
 mod mutate;
-mod targets;
-mod types;
+// The very files that the coverage-guided targets are made of: fuzz/ itself needs libFuzzer and is compiled by nobody else.
+#[path = "../../fuzz/src/lib.rs"]
+#[allow(dead_code, unused_macros, reason = "the guided targets' own entry")]
+mod readers;
 
 use std::{
     fs,
@@ -20,6 +15,8 @@ use std::{
 };
 
 use mutate::Mutator;
+// Where those files look for one another.
+use readers::{cupti, format, llama_gguf, targets, types};
 
 /// Mutations of a target that every run makes.
 const MUTATIONS: u32 = 1500;
@@ -35,7 +32,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 
 fn fuzz(target: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let (_, run) = targets::TARGETS.iter().find(|(name, _)| *name == target).unwrap();
+    let run = readers::named(target);
     let seeds = corpus(target);
     assert!(seeds.len() >= 2, "{target}: the corpus is missing");
     let one = |input: &[u8]| {
@@ -128,6 +125,17 @@ fn every_target_is_fuzzed_both_ways() {
     assert_eq!(corpora, here);
     assert_eq!(guided, here);
     let tests = include_str!("main.rs");
+    let manifest: toml::Table = include_str!("../../fuzz/Cargo.toml").parse().unwrap();
+    let mut programs: Vec<String> = Vec::new();
+    for program in manifest["bin"].as_array().unwrap() {
+        let (name, path) = (program["name"].as_str().unwrap(), program["path"].as_str().unwrap());
+        // All that is in a guided target beside the library that this test compiles, too.
+        let text = fs::read_to_string(root.join("fuzz").join(path)).unwrap();
+        assert_eq!(text, format!("#![no_main]\ntacho_fuzz::target!(\"{name}\");\n"), "{path}");
+        programs.push(name.to_owned());
+    }
+    programs.sort();
+    assert_eq!(programs, here);
     assert!(here.iter().all(|name| tests.contains(&format!("fuzz(\"{name}\")"))));
 }
 

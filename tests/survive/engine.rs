@@ -29,7 +29,7 @@ fn every_fault_is_recorded_as_what_it_is_and_the_next_configuration_runs() {
         let (signal, exit, reason, kind) = match *fault {
             "abort" => (Some(6), None, "SIGABRT", None),
             "segv" => (Some(11), None, "SIGSEGV", None),
-            "kill" => (Some(9), None, "memory runs out", None),
+            "kill" => (Some(9), None, "SIGKILL", None),
             "exit" => (None, Some(7), "status 7", None),
             "panic" => (None, Some(101), "status 101", None),
             "error" => (None, None, "injected error", Some("engine")),
@@ -190,4 +190,31 @@ fn a_cell_that_prints_without_end_is_killed_for_it_and_the_next_configuration_ru
     let reason = failures[0]["reason"].as_str().unwrap();
     assert!(reason.contains("bytes to its log, where 1000000 are allowed"), "{reason}");
     assert_eq!(failures[0]["signal"], 9);
+}
+
+#[test]
+fn a_cell_that_dies_or_hangs_while_its_engine_is_loaded_costs_its_configuration_alone() {
+    let scratch = Scratch::new();
+    let plan = scratch.keep.path().join("plan.toml");
+    // The last one is a fault at a step that never comes.
+    fs::write(
+        &plan,
+        "engine = [{ id = 'sim', options = { time = 'virtual', fault_at_step = 1000000 } }]\n\
+         [workload]\nbatch = 2\ninput = 4\noutput = 4\n[deadlines]\nload = '2s'\n\
+         [axes]\n'engine.sim.fault' = ['load_segv', 'load_hang', 'abort']\n",
+    )
+    .unwrap();
+    let output = run(&["--plan", plan.to_str().unwrap(), "--out", scratch.path(), "--quiet"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let failures = scratch.failures();
+    assert_eq!((failures.len(), scratch.journal().len()), (2, 3), "{failures:#?}");
+    let expected = [
+        (11, "SIGSEGV", "sim: injected memory fault at load"),
+        (9, "did not load within its deadline of 2 s", "sim: injected hang at load"),
+    ];
+    for ((signal, reason, line), failure) in expected.into_iter().zip(&failures) {
+        assert_eq!(failure["signal"], signal, "{failure:#}");
+        assert!(failure["reason"].as_str().unwrap().contains(reason), "{failure:#}");
+        assert!(failure["last_lines"].to_string().contains(line), "{failure:#}");
+    }
 }

@@ -83,3 +83,48 @@ fn enough_memory_adds_nothing_and_what_cannot_be_bisected_is_refused() {
         assert!(text(&refused.stderr).contains(says), "{args:?}: {}", text(&refused.stderr));
     }
 }
+
+/// A cell that gets a SIGKILL from outside, with what a cgroup counts then; None where there is no count.
+fn killed(before: Option<u32>, after: Option<u32>) -> Value {
+    let scratch = Scratch::new();
+    let cgroup = scratch.keep.path().join("cgroup");
+    fs::create_dir(&cgroup).unwrap();
+    let count = |kills: Option<u32>| {
+        let events = kills.map(|kills| format!("low 0\nhigh 0\nmax 7\noom 1\noom_kill {kills}\n"));
+        events.into_iter().for_each(|events| fs::write(cgroup.join("memory.events"), events).unwrap());
+    };
+    count(before);
+    // A trial of a minute.
+    let args = ["--engine", "sim", "--engine-option", "sim.step_base_us=6000000", "--batch", "1", "--output", "10"];
+    let mut command = tacho();
+    command.arg("run").args(args).args(["--quiet", "--out", scratch.path()]);
+    command.env("TACHO_TEST_CGROUP", &cgroup).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !fs::read_to_string(scratch.dir.join("engines.jsonl")).is_ok_and(|engines| engines.contains("load_ns")) {
+        assert!(Instant::now() < deadline, "the engine was not loaded");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    count(after);
+    for cell in children_of(child.id()) {
+        let cell = rustix::process::Pid::from_raw(cell as i32).unwrap();
+        rustix::process::kill_process(cell, rustix::process::Signal::KILL).unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let failures = scratch.failures();
+    assert_eq!(failures.len(), 1, "{failures:#?}");
+    failures[0].clone()
+}
+
+#[test]
+fn a_kill_is_out_of_memory_where_the_kernel_counts_it_so_and_nowhere_else() {
+    for (before, after, kind, reason) in [
+        (Some(2), Some(3), Some("out_of_memory"), "out of memory: killed by signal 9"),
+        (Some(2), Some(2), None, "not by the kernel's OOM killer"),
+        (None, None, None, "perhaps by the kernel's OOM killer"),
+    ] {
+        let failure = killed(before, after);
+        assert_eq!((failure["signal"].as_i64(), failure["kind"].as_str()), (Some(9), kind), "{failure:#}");
+        assert!(failure["reason"].as_str().unwrap().contains(reason), "{failure:#}");
+    }
+}

@@ -83,6 +83,64 @@ fn a_second_signal_stops_at_once_in_the_middle_of_a_call() {
 }
 
 #[test]
+fn a_hangup_that_is_ignored_at_the_start_stays_ignored_and_other_signals_are_heard() {
+    let scratch = Scratch::new();
+    // As `nohup` starts it.
+    let tacho = tacho();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(tacho.get_program()).arg("run");
+    for (name, _) in tacho.get_envs() {
+        command.env_remove(name);
+    }
+    command.args(with(&SLOW, &["--out", scratch.path()])).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    wait_for_points(&scratch, 1);
+    send(&child, Signal::HUP);
+    std::thread::sleep(Duration::from_millis(50));
+    send(&child, Signal::HUP);
+    wait_for_points(&scratch, 3);
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!((3..5).contains(&scratch.journal().len()));
+    finishes(&scratch, 5);
+}
+
+#[test]
+fn a_signal_while_engines_are_compared_ends_the_run_before_its_first_point_and_it_can_be_resumed() {
+    for signal in [Signal::INT, Signal::HUP] {
+        let scratch = Scratch::new();
+        let cache = scratch.keep.path().join("cache");
+        // The comparison takes some seconds of 10 ms steps.
+        let options = ["--engine", "sim", "--engine-option", "sim.step_base_us=10000,10001", "--agree"];
+        let sizes = ["--batch", "2", "--input", "4", "--output", "4", "--max-trials", "5", "--quiet"];
+        let args = with(&with(&options, &sizes), &["--out", scratch.path()]);
+        let mut command = tacho();
+        command.arg("run").args(args).env("TACHO_CACHE_DIR", &cache).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !scratch.dir.join("logs/agreement-sim.log").exists() {
+            assert!(Instant::now() < deadline, "no engine was loaded to be compared");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let cells = children_of(child.id());
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal:?}");
+        cells.into_iter().for_each(wait_until_gone);
+        let info = |name: &str| -> Value {
+            serde_json::from_slice::<Value>(&fs::read(scratch.dir.join("run.json")).unwrap()).unwrap()[name].clone()
+        };
+        assert!(info("agreement").is_null() && scratch.journal().is_empty(), "{signal:?}");
+        assert!(!cache.join("agreement").exists(), "half a comparison is kept");
+        let mut again = tacho();
+        again.args(["run", "--resume", scratch.path(), "--quiet"]).env("TACHO_CACHE_DIR", &cache);
+        let output = again.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!((scratch.journal().len(), info("agreement")["pairs"].as_array().map(Vec::len)), (2, Some(1)));
+    }
+}
+
+#[test]
 fn a_terminal_that_is_gone_does_not_end_the_run() {
     let scratch = Scratch::new();
     // Not quiet: it writes to a pipe that nobody reads.

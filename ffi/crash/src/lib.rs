@@ -6,13 +6,16 @@
 //! them, `module(symbol+offset)[address]`; `addr2line -e module +offset` gives the line of those without a symbol.
 #![cfg(target_os = "linux")]
 
+mod outermost;
 mod text;
 mod threads;
 
 use std::{
     ptr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicI32, AtomicPtr, Ordering},
 };
+
+pub use outermost::outermost;
 
 /// The signals that end a process because of a fault of its own. Not SIGKILL: nobody hears that one.
 const FATAL: [(libc::c_int, &str); 6] = [
@@ -30,10 +33,13 @@ const FRAMES: usize = 128;
 /// What glibc's unwinder and a frame with all vector registers need, several times over.
 const STACK: usize = 256 << 10;
 
-static CRASHED: AtomicBool = AtomicBool::new(false);
+/// The signal that came first; 0 before any has.
+static CRASHED: AtomicI32 = AtomicI32::new(0);
+/// What was installed when [`go_first`] was called, for each of [`FATAL`]; null where there is nothing to pass the signal on to.
+static NEXT: [AtomicPtr<libc::sigaction>; FATAL.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; FATAL.len()];
 
-/// Installs the handlers. To be called first in `main`: what the engine installs later (Python's `faulthandler`) then runs
-/// before these and passes the signal on to them.
+/// Installs the handlers. To be called first in `main`: what the engine installs later then runs before these and passes the
+/// signal on to them.
 pub fn install() {
     let mut frame = ptr::null_mut();
     // SAFETY: one frame fits in `frame`. The call loads the unwinder, which later calls inside of handlers must not.
@@ -44,6 +50,24 @@ pub fn install() {
     }
     handle(ASK, on_ask);
     handle(threads::turn(), threads::on_turn);
+}
+
+/// Puts the handlers of fatal signals before those that were installed since [`install`], which still get the signal, but after the
+/// native stack is written: Python's `faulthandler` walks the interpreter's own structures, and where those are broken it ends
+/// in a fault of its own, by which the first one must not be replaced.
+pub fn go_first() {
+    for ((signal, _), next) in FATAL.into_iter().zip(&NEXT) {
+        // SAFETY: all zero is a valid `sigaction`, and the call only writes it.
+        let mut there: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        let found = unsafe { libc::sigaction(signal, ptr::null(), &mut there) } == 0;
+        let ours = on_crash as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        if found && ![ours, libc::SIG_DFL, libc::SIG_IGN].contains(&there.sa_sigaction) {
+            // Never freed: a handler may read it as long as the process lives.
+            next.store(Box::leak(Box::new(there)), Ordering::SeqCst);
+            handle(signal, on_crash);
+        }
+    }
 }
 
 /// Gives the calling thread a stack for its handlers that is whole when its own has overflowed.
@@ -65,16 +89,37 @@ fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
 }
 
 extern "C" fn on_crash(signal: libc::c_int) {
-    if !CRASHED.swap(true, Ordering::SeqCst) {
-        let name = FATAL.iter().find(|(known, _)| *known == signal).map_or("unnamed", |(_, name)| *name);
-        text::line(&[b"cell: fatal signal ", text::Number::new(signal).bytes(), b" (", name.as_bytes(), b")"]);
-        threads::write_own_stack();
-    }
+    let first = match CRASHED.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => {
+            let at = FATAL.iter().position(|(known, _)| *known == signal);
+            let name = at.map_or("unnamed", |at| FATAL[at].1);
+            text::line(&[b"cell: fatal signal ", text::Number::new(signal).bytes(), b" (", name.as_bytes(), b")"]);
+            threads::write_own_stack();
+            let next = at.map_or(ptr::null_mut(), |at| NEXT[at].load(Ordering::SeqCst));
+            if !next.is_null() {
+                // It runs once this handler has returned: until then the signal is held back. What it passes on comes here again.
+                // SAFETY: `next` was leaked by `go_first`; both calls may be made in a handler.
+                unsafe {
+                    libc::sigaction(signal, next, ptr::null_mut());
+                    libc::raise(signal);
+                }
+                return;
+            }
+            signal
+        }
+        // Another thread's, or one that came of handling the first.
+        Err(first) => first,
+    };
     // What would have happened without us happens now: the parent sees the signal itself.
-    // SAFETY: both may be called in a handler; SIG_DFL needs no handler's address.
+    // SAFETY: all of these may be called in a handler; SIG_DFL needs no handler's address; all zero is a set that `sigemptyset`
+    // then makes empty.
     unsafe {
-        libc::signal(signal, libc::SIG_DFL);
-        libc::raise(signal);
+        let mut held: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut held);
+        libc::sigaddset(&mut held, first);
+        libc::signal(first, libc::SIG_DFL);
+        libc::raise(first);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &held, ptr::null_mut());
     }
 }
 

@@ -1,5 +1,4 @@
 //! A shim as a Tacho engine.
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use pyo3::{
     prelude::*,
@@ -61,8 +60,7 @@ impl PythonEngine {
         let config_json = serde_json::to_string(config)
             .map_err(|error| EngineError::load(format!("the configuration cannot be told to Python: {error}")))?;
         let (door, told) = Python::attach(|py| {
-            let loaded = fenced(|| load_shim(py, &engine.replace('-', "_"), &config_json));
-            loaded.map_err(|raised| error::load(py, engine, &raised))
+            load_shim(py, &engine.replace('-', "_"), &config_json).map_err(|raised| error::load(py, engine, &raised))
         })?;
         let mut info = info::parse(engine, &told)?;
         info.effective.insert("python_host".to_owned(), host::kind().into());
@@ -99,7 +97,7 @@ impl PythonEngine {
 
     /// Calls into the shim with the interpreter lock held; what it raises becomes an engine error.
     fn call<T>(&self, run: impl for<'py> FnOnce(Python<'py>, &Door) -> PyResult<T>) -> Result<T, EngineError> {
-        Python::attach(|py| fenced(|| run(py, &self.door)).map_err(|raised| error::run(py, &self.name, &raised)))
+        Python::attach(|py| run(py, &self.door).map_err(|raised| error::run(py, &self.name, &raised)))
     }
 
     fn no_steps(&self) -> EngineError {
@@ -107,16 +105,6 @@ impl PythonEngine {
             "{}: this engine's door has no continuous batching: it takes offline load by its generate call only",
             self.name
         ))
-    }
-}
-
-/// Calls into Python. A C++ exception that nobody catches ends the process here, with SIGABRT, as it would have ended the engine's
-/// own; it must not unwind past the interpreter lock, whose release in the middle of a call crashes for another reason.
-fn fenced<T>(run: impl FnOnce() -> T) -> T {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(answer) => answer,
-        // A panic of our own; Rust does not let an exception of another language come here.
-        Err(panic) => resume_unwind(panic),
     }
 }
 

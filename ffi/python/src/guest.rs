@@ -74,7 +74,7 @@ fn library() -> Result<PathBuf, String> {
 pub fn serve() -> c_int {
     // SAFETY: the calling thread is Python's main one and holds the lock, by the contract of `tacho_cell`.
     let thread = unsafe { ffi::PyEval_SaveThread() };
-    let status = crate::cell();
+    let status = tacho_crash::outermost(crate::cell);
     // SAFETY: the state is the one that this thread gave up, and the interpreter still runs.
     unsafe { ffi::PyEval_RestoreThread(thread) };
     c_int::from(status != ExitCode::SUCCESS)

@@ -38,7 +38,7 @@ for stream in (sys.stdout, sys.stderr):
     if stream is not None:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
 # Stacks before a crash ends the process, and when a deadline has passed (SIGSTKFLT, see `tacho-crash`): of all threads, also
-# while native code holds the interpreter's lock. The handlers that were there before run after these.
+# while native code holds the interpreter's lock. `tacho_crash::go_first` then puts the native stack of a crash before these.
 faulthandler.enable()
 faulthandler.register(16, all_threads=True, chain=True)
 sys.argv = [sys.executable]
@@ -116,6 +116,8 @@ pub fn start() -> Result<(), EngineError> {
         let prepared = py.run(PRELUDE, None, None).and_then(|()| shims::import(py, &shims));
         prepared.map_err(|raised| error::load(py, "the host", &raised))
     });
+    // The interpreter's handlers are there now, and the native stack is to be written before they run.
+    tacho_crash::go_first();
     let _ = STARTED.set(python);
     prepared
 }

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         eprintln!("cell: {said}");
         return ExitCode::FAILURE;
     }
-    let status = tacho_python::cell();
+    let status = tacho_crash::outermost(tacho_python::cell);
     host::finalize();
     status
 }

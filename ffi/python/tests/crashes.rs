@@ -60,7 +60,7 @@ fn has(death: &Death, words: &[&str]) {
 
 #[test]
 fn a_native_crash_leaves_its_signal_and_both_stacks() {
-    for (fault, signal, frame) in [("segv", 11, "libc.so"), ("abort", 6, "abort"), ("cxx_exception", 6, "abort")] {
+    for (fault, signal, frame) in [("segv", 11, "libc.so"), ("abort", 6, "abort"), ("cxx_exception", 6, "_ctypes")] {
         let (death, _) = death(fault, WITHIN);
         assert_eq!((death.signal, death.exit_code), (Some(signal), None), "{fault}: {death:#?}");
         has(&death, &["cell: fatal signal", &signal.to_string()]);
@@ -75,7 +75,8 @@ fn a_native_crash_leaves_its_signal_and_both_stacks() {
 fn a_kill_is_told_as_what_it_is() {
     let (death, _) = death("kill", WITHIN);
     assert_eq!(death.signal, Some(9));
-    assert!(death.reason.contains("memory runs out"), "{}", death.reason);
+    assert!(death.reason.contains("SIGKILL"), "{}", death.reason);
+    assert!(!death.out_of_memory);
 }
 
 #[test]
