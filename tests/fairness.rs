@@ -264,7 +264,7 @@ fn equal_limits_that_do_not_hold_after_the_load_are_said_and_forbid_a_ratio() {
     );
     assert_eq!(
         lock["engines"][0]["equal"],
-        serde_json::json!({"kv_tokens": 16, "max_batched_tokens": 2048, "max_seqs": 2})
+        serde_json::json!({"kv_tokens": 16, "max_batched_tokens": 16, "max_seqs": 2})
     );
     assert_eq!(lock["pairs"][0]["differences"], serde_json::json!([]));
 

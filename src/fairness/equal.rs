@@ -19,7 +19,8 @@ pub struct Equal {
     pub longest: u64,
     /// `max_seqs` times the longest request, rounded up to what every engine can hold exactly.
     pub kv_tokens: u64,
-    /// The most tokens of a step: enough for a token of every sequence and for the longest prompt at once.
+    /// The most tokens of a step: enough for a token of every sequence and for the longest prompt at once, and no more than the KV
+    /// cache holds, beyond which some engines keep no such limit (llama.cpp lowers its `n_batch` to its context).
     pub max_batched_tokens: u64,
 }
 
@@ -40,12 +41,9 @@ impl Equal {
         let steps = mappings.iter().filter_map(|mapping| mapping.set.get("kv_tokens"));
         let step = steps.fold(1, |all, setting| lcm(lcm(all, setting.multiple), setting.per));
         let (max_seqs, longest) = (max_seqs.max(1), longest.max(1));
-        Self {
-            max_seqs,
-            longest,
-            kv_tokens: max_seqs.saturating_mul(longest.div_ceil(step).saturating_mul(step)),
-            max_batched_tokens: LEAST_BATCHED_TOKENS.max(max_seqs).max(longest),
-        }
+        let kv_tokens = max_seqs.saturating_mul(longest.div_ceil(step).saturating_mul(step));
+        let max_batched_tokens = LEAST_BATCHED_TOKENS.max(max_seqs).max(longest).min(kv_tokens);
+        Self { max_seqs, longest, kv_tokens, max_batched_tokens }
     }
 
     /// The fields that are set, with their values.
@@ -113,6 +111,8 @@ mod tests {
         let rounded = mapping("[set]\nkv_tokens = { option = 'kv', multiple = 256 }\nmax_batched_tokens = 'step'");
         let limits = Equal::new(8, 200, &[&blocks, &rounded]);
         assert_eq!((limits.kv_tokens, limits.max_batched_tokens), (8 * 768, 2048));
+        let small = Equal::new(4, 44, &[&rounded]);
+        assert_eq!((small.kv_tokens, small.max_batched_tokens), (1024, 1024), "a step of more than the cache holds");
         let (mut one, mut two) = (Options::new(), Options::new());
         assert_eq!(equal(&limits, &blocks, &mut one), Ok(vec!["max_batched_tokens"]));
         assert_eq!(equal(&limits, &rounded, &mut two), Ok(vec!["max_seqs"]));
