@@ -1,16 +1,18 @@
 //! The parent's side: starts a cell program, asks, waits with a deadline, and says how a cell died.
+mod ending;
+
 use std::{
     ffi::OsString,
     fs::{self, File},
     io::{BufReader, Write},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::Signal;
 
 pub use super::death::Death;
 pub(crate) use super::death::last_lines;
@@ -19,14 +21,13 @@ use super::text::{TextDone, TextSpec};
 use super::wire::{Frame, ProtocolError, read_frame, write_message};
 use super::{
     contain::{self, MARK_VARIABLE},
-    death, environment,
+    environment,
     oom_kills::OomKills,
     trust,
 };
 use crate::{
     BUILD_HASH,
     engine::{EngineError, EngineInfo, ErrorKind, Forced, LoadConfig, Scored, conformance::Check},
-    measure::monotonic_ns,
     secrets,
 };
 
@@ -36,16 +37,10 @@ const HELLO_WITHIN: Duration = Duration::from_secs(30);
 /// How soon a death is noticed that does not close the pipe.
 const WATCH: Duration = Duration::from_millis(200);
 const BYE_WITHIN: Duration = Duration::from_secs(20);
-/// Asks a cell for the stacks of its threads. No engine uses it, and a cell that does not know it is left alone.
-const ASK_FOR_STACKS: Signal = Signal::STKFLT;
 /// How much a cell may write to its log, in bytes: a run goes on for hours beside what its engines print.
 const LOG_LIMIT: u64 = 1 << 30;
 /// Another such limit.
 pub const LOG_LIMIT_VARIABLE: &str = "TACHO_CELL_LOG_LIMIT";
-/// How long a hung cell may take to write its stacks down, and how long its log must rest to be taken as whole.
-const STACKS_WITHIN: Duration = Duration::from_secs(3);
-const STACKS_REST: Duration = Duration::from_millis(150);
-
 /// A cell program and how to start it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellProgram {
@@ -355,7 +350,7 @@ impl Cell {
     /// Stops the cell's processes where they are (SIGSTOP) until it is asked for something again: an idle engine whose threads
     /// spin takes no time from others then. If this process dies, the kernel wakes and hangs them up.
     pub fn park(&mut self) {
-        self.parked = self.signal(rustix::process::Signal::STOP);
+        self.parked = self.signal(Signal::STOP);
     }
 
     /// What the engine thinks at each position of given continuations, untimed.
@@ -406,7 +401,7 @@ impl Cell {
 
     fn ask(&mut self, command: &Command) -> Result<(), CellError> {
         if std::mem::take(&mut self.parked) {
-            self.signal(rustix::process::Signal::CONT);
+            self.signal(Signal::CONT);
         }
         let written = match &mut self.stdin {
             Some(pipe) => write_message(pipe, command).and_then(|()| pipe.flush()),
@@ -476,97 +471,5 @@ impl Cell {
 
     fn unexpected(&mut self, reply: &Reply) -> CellError {
         self.kill_for(format!("it answered out of turn: {reply:?}"))
-    }
-
-    fn kill_for(&mut self, reason: String) -> CellError {
-        self.ended_ns.get_or_insert_with(monotonic_ns);
-        self.kill_group();
-        self.died(Some(reason))
-    }
-
-    /// To its whole process group; whether it got there.
-    fn signal(&self, signal: rustix::process::Signal) -> bool {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        pid.is_some_and(|pid| rustix::process::kill_process_group(pid, signal).is_ok())
-    }
-
-    /// Has the cell's processes write down where they are, those that know how to, and waits until they have.
-    fn write_stacks(&self) {
-        let asked: Vec<i32> =
-            contain::marked(&self.mark).into_iter().filter(|pid| contain::catches(*pid, ASK_FOR_STACKS)).collect();
-        if asked.is_empty() {
-            return;
-        }
-        let length = || fs::metadata(&self.log).map_or(0, |meta| meta.len());
-        let (began, mut seen, mut rests) = (Instant::now(), length(), Instant::now());
-        let before = seen;
-        for pid in asked.into_iter().filter_map(Pid::from_raw) {
-            let _ = kill_process(pid, ASK_FOR_STACKS);
-        }
-        while began.elapsed() < STACKS_WITHIN && (seen == before || rests.elapsed() < STACKS_REST) {
-            std::thread::sleep(Duration::from_millis(10));
-            let now = length();
-            if now != seen {
-                (seen, rests) = (now, Instant::now());
-            }
-        }
-    }
-
-    fn kill_group(&mut self) {
-        // Not once it has been waited for: its number may be another's by then.
-        if let Ok(None) = self.child.try_wait()
-            && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
-        {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
-
-    /// Ends its process and what that started.
-    fn end(&mut self) {
-        self.ended_ns.get_or_insert_with(monotonic_ns);
-        self.kill_group();
-        let _ = self.wait(Duration::from_secs(5));
-        self.remains = contain::end(self.child.id(), &self.mark);
-        if !self.remains.is_empty() {
-            tracing::warn!(pid = self.child.id(), left = ?self.remains, "processes of a cell cannot be killed");
-        }
-    }
-
-    fn died(&mut self, reason: Option<String>) -> CellError {
-        self.ended_ns.get_or_insert_with(monotonic_ns);
-        let status = self.wait(Duration::from_secs(5));
-        self.end();
-        // One that this program has killed was killed by nobody else.
-        let kernels = if reason.is_none() { self.oom_kills.since() } else { Some(0) };
-        let out_of_memory = kernels > Some(0) && status.and_then(|status| status.signal()) == Some(9);
-        let mut reason = reason.unwrap_or_else(|| match status {
-            Some(status) => death::describe(status, kernels),
-            None => "it closed its pipe but its process did not end; it was killed".to_owned(),
-        });
-        if !self.remains.is_empty() {
-            reason.push_str(&format!("; its processes {:?} cannot be killed", self.remains));
-        }
-        tracing::debug!(pid = self.child.id(), %reason, "a cell died");
-        let death = Death::new(reason, status, &self.log, self.log_start);
-        CellError::Died(Box::new(Death { out_of_memory, ..death }))
-    }
-
-    fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + within;
-        loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
-                _ => return None,
-            }
-        }
-    }
-}
-
-impl Drop for Cell {
-    fn drop(&mut self) {
-        if self.ended_ns.is_none() {
-            self.end();
-        }
     }
 }
