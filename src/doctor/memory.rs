@@ -2,6 +2,8 @@
 //!
 //! Least bytes = weights + sequences at once × Σ over layers of min(window, prompt + output) × bytes of a position's keys
 //! and values ([`Model::kv_bytes`]). Activations, graphs and what an engine sets aside come on top.
+use std::fmt;
+
 use super::{Check, Surroundings, bytes_text, name_of};
 use crate::{
     engine::{Boundary, Capabilities, EngineInfo, ModelInfo, Options, Scheduler},
@@ -15,7 +17,7 @@ const TIGHT: f64 = 0.9;
 /// Options by which engines spread over GPUs, by their own names.
 const WAYS: [&str; 4] = ["tensor_parallel_size", "pipeline_parallel_size", "tp_size", "pp_size"];
 
-pub(super) fn checks(around: &Surroundings<'_>, plan: Option<&Plan>) -> Vec<Check> {
+pub(super) fn checks(around: &mut Surroundings<'_>, plan: Option<&Plan>) -> Vec<Check> {
     let Some(plan) = plan else { return Vec::new() };
     plan.cells().iter().map(|cell| check(around, plan, cell).of(label(cell))).collect()
 }
@@ -26,7 +28,7 @@ fn label(cell: &CellPlan) -> String {
     words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-fn check(around: &Surroundings<'_>, plan: &Plan, cell: &CellPlan) -> Check {
+fn check(around: &mut Surroundings<'_>, plan: &Plan, cell: &CellPlan) -> Check {
     let Some(path) = cell.load.model.as_deref() else {
         return Check::not_applicable(NAME, "the engine loads no model");
     };
@@ -35,7 +37,7 @@ fn check(around: &Surroundings<'_>, plan: &Plan, cell: &CellPlan) -> Check {
         Ok(model) => model,
         Err(why) => return Check::not_applicable(NAME, format!("the model's shape is not known: {why}")),
     };
-    let (there, where_) = match room(around, cell) {
+    let room = match room(around, cell) {
         Ok(room) => room,
         Err(why) => return Check::not_applicable(NAME, why),
     };
@@ -46,22 +48,18 @@ fn check(around: &Surroundings<'_>, plan: &Plan, cell: &CellPlan) -> Check {
         let (seqs, length) = (point.most_at_once(), u64::from(point.longest()));
         lines.push((number, f64::from(seqs) * kv_of_sequence(&model, length)));
     }
-    judge(weights, &lines, there, where_)
+    judge(weights, &lines, &room)
 }
 
 /// `kv` are the points with the bytes of their KV caches.
-fn judge(weights: f64, kv: &[(u32, f64)], there: f64, where_: &str) -> Check {
+fn judge(weights: f64, kv: &[(u32, f64)], room: &Room) -> Check {
+    let there = room.free;
     let most = kv.iter().map(|(_, bytes)| *bytes).fold(0.0, f64::max);
     let beyond = |share: f64| -> Vec<String> {
         let over = kv.iter().filter(|(_, bytes)| weights + bytes > there * share);
         over.map(|(number, _)| number.to_string()).collect()
     };
-    let needs = format!(
-        "weights {} + KV cache at most {} of {} {where_}",
-        bytes_text(weights),
-        bytes_text(most),
-        bytes_text(there)
-    );
+    let needs = format!("weights {} + KV cache at most {} of {room}", bytes_text(weights), bytes_text(most),);
     let named =
         |points: &[String]| format!("{} {}", if points.len() == 1 { "point" } else { "points" }, points.join(", "));
     let (too_large, tight) = (beyond(1.0), beyond(TIGHT));
@@ -98,22 +96,48 @@ fn weights_of(model: &Model) -> f64 {
     model.dense_bytes + model.expert_bytes + looked_up
 }
 
-/// The bytes that the engine may use, and of what.
-fn room(around: &Surroundings<'_>, cell: &CellPlan) -> Result<(f64, &'static str), String> {
+/// What the engine may use now, in bytes.
+struct Room {
+    free: f64,
+    /// Of GPUs: all their memory.
+    total: Option<f64>,
+    /// Whether the driver did not tell how much of it others hold.
+    unknown_use: bool,
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.total {
+            None => write!(out, "{} of free memory", bytes_text(self.free)),
+            Some(total) if self.unknown_use => {
+                write!(out, "{} on the GPU, of which the driver does not tell how much is free", bytes_text(total))
+            }
+            Some(total) => write!(out, "{} free of {} on the GPU", bytes_text(self.free), bytes_text(total)),
+        }
+    }
+}
+
+fn room(around: &mut Surroundings<'_>, cell: &CellPlan) -> Result<Room, String> {
     if on_gpu(around, cell) {
         let devices = around.devices()?;
         let ways = cell.load.options.iter().filter(|(name, _)| WAYS.contains(&name.as_str()));
         let ways = ways.filter_map(|(_, value)| value.as_u64()).product::<u64>().max(1) as usize;
-        let bytes: Option<u64> = devices.iter().take(ways).map(|device| device.memory_bytes).sum();
-        return bytes
-            .map(|bytes| (bytes as f64, "on the GPU"))
-            .ok_or_else(|| "the GPU does not tell its memory".to_owned());
+        let used_of = &devices[..ways.min(devices.len())];
+        let total: Option<u64> = used_of.iter().map(|device| device.memory_bytes).sum();
+        let total = total.ok_or("the GPU does not tell its memory")?;
+        let probe = around.gpus.as_mut().map_err(|why| why.clone())?;
+        let used: Option<u64> = used_of
+            .iter()
+            .map(|device| probe.read(device, &[]).ok().and_then(|reading| reading.memory_used_bytes))
+            .sum();
+        let free = total.saturating_sub(used.unwrap_or(0)) as f64;
+        return Ok(Room { free, total: Some(total as f64), unknown_use: used.is_none() });
     }
     let text = around.read("/proc/meminfo").ok_or("the kernel does not tell how much memory is free")?;
     let kib = text
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<f64>().ok());
-    kib.map(|kib| (kib * 1024.0, "of free memory"))
+    kib.map(|kib| Room { free: kib * 1024.0, total: None, unknown_use: false })
         .ok_or_else(|| "the kernel does not tell how much memory is free".to_owned())
 }
 
@@ -168,6 +192,7 @@ mod tests {
         super::{State, testing},
         *,
     };
+    use crate::measure::telemetry::{GpuDevice, GpuReading, RecordedGpu};
 
     /// The figures of Llama 3 8B.
     fn llama(dir: &std::path::Path) {
@@ -190,13 +215,40 @@ mod tests {
         plan.points[0].load = crate::cell::protocol::Load::Offline { batch: 1 };
         let found = |kib: u64| {
             machine.write("/proc/meminfo", &format!("MemTotal: 1 kB\nMemAvailable:  {kib} kB\n"));
-            checks(&machine.around(), Some(&plan)).remove(0)
+            checks(&mut machine.around(), Some(&plan)).remove(0)
         };
         let small = found(20 << 20);
         assert!(small.state == State::Problem && small.found.contains("no room for point 1"), "{small:?}");
         assert!(small.found.contains("weights 16.1 GB + KV cache at most 25.2 GB"), "{small:?}");
         assert_eq!(found(40 << 20).state, State::Warning);
         assert_eq!(found(100 << 20).state, State::Ok);
+    }
+
+    #[test]
+    fn what_others_hold_of_a_gpu_is_not_free() {
+        let machine = testing::Machine::new();
+        llama(machine.path("/").as_path());
+        let mut plan = testing::plan(1, 1);
+        plan.points[0].engine.id = "llama.cpp".to_owned();
+        plan.points[0].engine.options.insert("n_gpu_layers".to_owned(), json!(99));
+        plan.points[0].model = Some(machine.path("/"));
+        let found = |used: Option<u64>| {
+            let device =
+                GpuDevice { uuid: "GPU-a".to_owned(), memory_bytes: Some(24_000_000_000), ..GpuDevice::default() };
+            let reading = GpuReading { memory_used_bytes: used, ..GpuReading::default() };
+            let mut around = machine.around();
+            around.gpus = Ok(Box::new(RecordedGpu::new(vec![device], vec![vec![reading]])));
+            checks(&mut around, Some(&plan)).remove(0)
+        };
+        let alone = found(Some(500_000_000));
+        assert!(
+            alone.state == State::Ok && alone.found.ends_with("of 23.5 GB free of 24.0 GB on the GPU"),
+            "{alone:?}"
+        );
+        let shared = found(Some(12_000_000_000));
+        assert!(shared.state == State::Problem && shared.found.contains("of 12.0 GB free of 24.0 GB"), "{shared:?}");
+        let untold = found(None);
+        assert!(untold.state == State::Ok && untold.found.contains("does not tell how much is free"), "{untold:?}");
     }
 
     #[test]
