@@ -13,7 +13,7 @@ const ENDINGS: &[&str] = &["APIKEY", "SECRET", "SECRETS", "PASSWORD", "PASSWORDS
 /// Folders, of every shell.
 const OPEN: &[&str] = &["PWD", "OLDPWD"];
 /// A shorter value would be found by chance, inside of words that are no secret.
-const SHORTEST: usize = 8;
+pub(crate) const SHORTEST: usize = 8;
 
 /// Whether a variable of that name holds a secret: `HF_TOKEN`, `AWS_SECRET_ACCESS_KEY`, `AWS_ACCESS_KEY_ID`; not
 /// `TOKENIZERS_PARALLELISM`.

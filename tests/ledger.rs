@@ -168,6 +168,57 @@ fn a_server_that_runs_already_takes_the_row_and_lives_on() {
     ledger_text(&out, &running.url);
 }
 
+/// All that a ledger has written, and what it said.
+fn everything(out: &Path, output: &Output) -> String {
+    let mut all = said(output);
+    for entry in walk(out) {
+        all.push_str(&String::from_utf8_lossy(&fs::read(entry).unwrap()));
+    }
+    all
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_key_reaches_its_server_and_nothing_else() {
+    if !can_run() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start("key");
+    let args = ["--rungs", "generate,http", "--blocks", "1", "--endpoint", &running.url, "--endpoint-key-env"];
+    let run = |name: &str, variable: &str, key: &str| {
+        let out = dir.path().join(name);
+        let output = ledger(&out, &args).arg(variable).env("DOORS_API_KEY", key).env("DOOR", key).output().unwrap();
+        (out, output)
+    };
+    let (out, output) = run("right", "DOORS_API_KEY", "open-sesame-9876");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(http(&read(&out).engines[0].points[0]).1, 2, "{}", said(&output));
+    let all = everything(&out, &output);
+    assert!(all.contains("DOORS_API_KEY") && !all.contains("open-sesame"), "{all}");
+    // The wrong one comes back in the server's answer, which is a reason.
+    let (out, output) = run("wrong", "DOORS_API_KEY", "open-barley-1234");
+    let all = everything(&out, &output);
+    assert!(all.contains("expected status 200, found 401") && all.contains("opens nothing here"), "{all}");
+    assert!(!all.contains("open-barley"), "{all}");
+    let refusals = [
+        ("DOOR", "open-sesame-9876", "its name does not say that it holds a secret"),
+        ("NO_SUCH_KEY", "open-sesame-9876", "it is not set"),
+        ("DOORS_API_KEY", "short", "shorter than 8 characters"),
+        ("DOORS_API_KEY", "two words of it", "characters that no header may have"),
+    ];
+    for (variable, key, why) in refusals {
+        let (out, output) = run("refused", variable, key);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        let told = said(&output);
+        assert!(told.contains(why) && told.contains(variable) && !told.contains(key) && !out.exists(), "{told}");
+    }
+}
+
 fn ledger_text(out: &Path, url: &str) {
     let output =
         ledger(out, &["--rungs", "generate,http", "--endpoint", url, "--http-prompt", "text"]).output().unwrap();

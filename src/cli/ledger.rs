@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args};
 use tacho::{
     calibration::CalibrationState,
     cell::contain,
-    http::{Endpoint, PromptKind},
+    http::{Endpoint, Key, PromptKind},
     ledger::{Ask, Ledger, Rung, check, ledger_csv, markdown, measure, turns_csv},
     plan::registry::Registry,
     results::RunInfo,
@@ -59,6 +59,10 @@ pub struct LedgerArgs {
     /// By which name that server knows the model [default: the first that it names]
     #[arg(long, value_name = "NAME", requires = "endpoint", help_heading = "Ledger")]
     pub endpoint_model: Option<String>,
+    /// The environment variable with that server's key, which is sent as `Authorization: Bearer` and kept nowhere; its name must
+    /// say that it is one (…_KEY, …_TOKEN)
+    #[arg(long, value_name = "VARIABLE", requires = "endpoint", help_heading = "Ledger")]
+    pub endpoint_key_env: Option<String>,
     /// As what the server gets prompts: ids or text [default: ids]
     #[arg(long, value_name = "KIND", value_parser = ["ids", "text"], help_heading = "Ledger")]
     pub http_prompt: Option<String>,
@@ -77,6 +81,9 @@ pub fn ledger(args: &LedgerArgs, matches: &ArgMatches) -> Result<ExitCode, Failu
     check(&resolved.plan, &rungs).map_err(Failure::usage)?;
     let endpoint = args.endpoint.as_deref().map(Endpoint::parse).transpose();
     let endpoint = endpoint.map_err(|error| Failure::new(exit::USAGE, error))?;
+    let key = args.endpoint_key_env.as_deref().map(Key::from_variable).transpose();
+    let key = key.map_err(|error| Failure::new(exit::USAGE, error))?;
+    let endpoint = endpoint.map(|endpoint| endpoint.with_key(key));
     if let Some(missing) = args.server.as_ref().filter(|server| !server.is_file()) {
         return Err(Failure::usage(format!("--server: there is no program {}", missing.display())));
     }

@@ -8,17 +8,54 @@ use serde_json::{Value, json};
 use ureq::{Agent, http::Uri};
 
 use super::{HttpError, stream};
-use crate::measure::monotonic_ns;
+use crate::{measure::monotonic_ns, secrets};
 
 /// How much of an answer that is an error is kept, in bytes.
 const SAID: u64 = 2 << 10;
 /// For questions other than completions.
 const ASK_WITHIN: Duration = Duration::from_secs(10);
 
-/// A server's address.
+/// What a server asks for before it answers. Shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// From the variable of this name, which has to be one whose value is kept from cells and records.
+    ///
+    /// # Errors
+    /// [`HttpError::Key`], which says what is wrong with it and not what it is.
+    pub fn from_variable(name: &str) -> Result<Self, HttpError> {
+        let refused = |why: &str| Err(HttpError::Key { name: name.to_owned(), why: why.to_owned() });
+        if !secrets::is_secret_name(name) {
+            return refused(
+                "its name does not say that it holds a secret, and then its value is kept out of nothing: call it …_KEY or …_TOKEN",
+            );
+        }
+        match std::env::var(name) {
+            Err(_) => refused("it is not set, or is no text"),
+            Ok(value) if value.trim().len() < secrets::SHORTEST => refused(&format!(
+                "its value is shorter than {} characters, and could not be told from other text",
+                secrets::SHORTEST
+            )),
+            Ok(value) if value.trim().bytes().any(|byte| !byte.is_ascii_graphic()) => {
+                refused("its value has characters that no header may have")
+            }
+            Ok(value) => Ok(Self(value.trim().to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(secrets::NOT_KEPT)
+    }
+}
+
+/// A server's address, and what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     base: String,
+    key: Option<Key>,
 }
 
 impl Endpoint {
@@ -48,12 +85,22 @@ impl Endpoint {
         let path = path.strip_suffix("/completions").unwrap_or(path);
         let path = path.strip_suffix("/v1").unwrap_or(path);
         let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-        Ok(Self { base: format!("{}://{host}{port}{path}", uri.scheme_str().unwrap_or("http")) })
+        Ok(Self { base: format!("{}://{host}{port}{path}", uri.scheme_str().unwrap_or("http")), key: None })
     }
 
     /// On this machine.
     pub(super) fn local(port: u16) -> Self {
-        Self { base: format!("http://127.0.0.1:{port}") }
+        Self { base: format!("http://127.0.0.1:{port}"), key: None }
+    }
+
+    /// With a key, which every request carries (`Authorization: Bearer`, RFC 6750).
+    pub fn with_key(self, key: Option<Key>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// What `Authorization` is to say.
+    fn authorization(&self) -> Option<String> {
+        self.key.as_ref().map(|key| format!("Bearer {}", key.0))
     }
 
     /// `http://host:port`, as it is shown.
@@ -136,7 +183,11 @@ impl Client {
     pub fn get(&self, path: &str) -> Result<String, HttpError> {
         let url = format!("{}{path}", self.endpoint.base);
         let failed = |error: ureq::Error| self.failed(&url, &error, 0, ASK_WITHIN.min(self.within));
-        let ask = self.agent.get(&url).config().timeout_global(Some(ASK_WITHIN.min(self.within))).build();
+        let mut ask = self.agent.get(&url);
+        if let Some(bearer) = self.endpoint.authorization() {
+            ask = ask.header("Authorization", bearer);
+        }
+        let ask = ask.config().timeout_global(Some(ASK_WITHIN.min(self.within))).build();
         let mut answer = ask.call().map_err(failed)?;
         let status = answer.status().as_u16();
         let mut said = String::new();
@@ -161,8 +212,11 @@ impl Client {
     /// Sends a body and reads its stream to the end, which may be of at most `most` bytes.
     pub(super) fn complete(&self, body: &[u8], most: usize) -> Result<Raw, HttpError> {
         let url = self.completions();
-        let ask =
+        let mut ask =
             self.agent.post(&url).header("Content-Type", "application/json").header("Accept", "text/event-stream");
+        if let Some(bearer) = self.endpoint.authorization() {
+            ask = ask.header("Authorization", bearer);
+        }
         let mut answer = ask.send(body).map_err(|error| self.failed(&url, &error, 0, self.within))?;
         let status = answer.status().as_u16();
         let mut reader = answer.body_mut().as_reader();

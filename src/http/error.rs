@@ -3,6 +3,14 @@
 /// Why a server gave no figure.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum HttpError {
+    /// The variable that was named for a server's key.
+    #[error("no key from the variable {name}: {why}")]
+    Key {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// What was named is no URL of a server.
     #[error("{0}")]
     Url(String),

@@ -12,7 +12,7 @@ mod server;
 mod stream;
 
 pub use batch::{Batch, run_batch};
-pub use client::{Client, Endpoint, Prompt, body};
+pub use client::{Client, Endpoint, Key, Prompt, body};
 pub use error::HttpError;
 pub use guard::{GUARD_ARG, guard};
 pub use recipe::{OptionFlags, PromptKind, Recipe, ServerEntry};

@@ -6,7 +6,8 @@
 Token i of an answer is the text "t<i> ". Faults: `short` (a token too few), `prompt` (counts a prompt token too many), `stop`
 (another finish reason), `usage` (no counts at all), `usage-short` (no counts and an event too few), `half` (closes in the middle of a
 stream), `no-done` (ends a stream without [DONE]), `error` (an error inside the stream), `500`, `404`, `silent` (never answers),
-`stall` (stops in the middle of a stream), `die` (its process ends at the first request), `never-ready`, `exit` (ends before it is ready),
+`stall` (stops in the middle of a stream), `key` (answers only who sends the bearer
+`open-sesame-9876`, and says to others what they sent), `die` (its process ends at the first request), `never-ready`, `exit` (ends before it is ready),
 `children` (leaves a child in a session of its own that outlives it).
 """
 
@@ -44,7 +45,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def refused(self):
+        sent = self.headers["Authorization"]
+        if args.fault != "key" or sent == "Bearer open-sesame-9876":
+            return False
+        self.answer(401, json.dumps({"error": {"message": f"{sent} opens nothing here"}}))
+        return True
+
     def do_GET(self):
+        if self.refused():
+            return
         if self.path == "/health":
             ready = args.fault != "never-ready" and time.monotonic() - started >= args.ready_after
             self.answer(200 if ready else 503, "" if ready else "loading")
@@ -55,6 +65,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.refused():
+            return
         fault = args.fault
         if fault == "die":
             print("the double dies", flush=True)
