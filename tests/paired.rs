@@ -6,6 +6,10 @@ use std::{
     collections::BTreeSet,
     fs,
     process::{Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -70,6 +74,55 @@ fn beside_a_gpu_engine_one_without_has_all_its_launches_too() {
         }
         assert_eq!(scratch.comparisons()[0]["result"]["launches"], 2, "seed {seed}");
     }
+}
+
+/// Keeps a processor busy until it is dropped.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn start() -> Self {
+        let on = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&on);
+        std::thread::spawn(move || while flag.load(Ordering::Relaxed) {});
+        Self(on)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_block_that_others_disturbed_is_run_again() {
+    let scratch = Scratch::new();
+    // Half a second a trial: ticks of 10 ms tell a load of 5 %.
+    let args =
+        ["run", "--engine", "sim", "--input", "4", "--output", "5", "--batch", "1", "--quiet", "--telemetry", "20ms"];
+    let more = [
+        "--engine-option=sim.step_base_us=100000,101000",
+        "--compare=abba,launches=1,blocks=2",
+        "--max-warmup=1",
+        "--max-repeats=1",
+        "--max-machine-load=1%",
+        "--out",
+    ];
+    let busy = Busy::start();
+    let output = tacho().args(args).args(more).arg(&scratch.dir).output().unwrap();
+    drop(busy);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    for record in scratch.records() {
+        let trials = record["trials"].as_array().unwrap();
+        let place = |trial: &Value| (trial["turn"]["block"].as_u64().unwrap(), trial["hardware"]["superseded"] == true);
+        let places: Vec<(u64, bool)> = trials.iter().map(place).collect();
+        // The first block twice; then there is no repeat left, and the trials keep their marks.
+        assert_eq!(places, [(0, true), (0, true), (0, false), (0, false), (1, false), (1, false)], "{record}");
+        assert_eq!(trials[0]["summary"]["workload_digest"], trials[2]["summary"]["workload_digest"]);
+        assert!(trials.iter().all(|trial| trial["hardware"]["marks"][0].as_str().unwrap().contains("processors busy")));
+    }
+    let said = text(&output);
+    assert!(said.contains("machine_load") && said.contains("4 of 4 trials"), "{said}");
 }
 
 #[test]

@@ -150,7 +150,8 @@ impl Pair<'_> {
             for block in 0..self.how.blocks {
                 let of = |(arm, record): (Arm, &PointRecord)| -> Vec<f64> {
                     let trials = record.trials.iter().filter(|trial| {
-                        trial.turn.is_some_and(|t| (t.launch, t.block, t.copy) == (launch, block, arm.copy))
+                        trial.counts()
+                            && trial.turn.is_some_and(|t| (t.launch, t.block, t.copy) == (launch, block, arm.copy))
                     });
                     trials.filter_map(|trial| figure.speed(&trial.figures)).collect()
                 };
@@ -180,7 +181,8 @@ impl Pair<'_> {
 }
 
 fn values((arm, record): (Arm, &PointRecord), figure: &Figure) -> Vec<f64> {
-    let own = record.trials.iter().filter(|trial| trial.turn.is_some_and(|turn| turn.copy == arm.copy));
+    let own =
+        record.trials.iter().filter(|trial| trial.counts() && trial.turn.is_some_and(|turn| turn.copy == arm.copy));
     own.filter_map(|trial| figure.of(&trial.figures)).collect()
 }
 

@@ -7,13 +7,13 @@ use serde_json::Value as Json;
 use super::{
     FairnessMode,
     difference::{Difference, differences},
-    fields::{FIELDS, MODEL_FAMILY, SAMPLING},
+    fields::{FIELDS, MODEL_FAMILY, SAMPLING, field},
     mapping::LockMapping,
     shown::{Alike, shown},
 };
 use crate::{
     agreement::Agreement,
-    engine::Sampling,
+    engine::{EngineInfo, Sampling},
     plan::registry::Registry,
     results::{EngineRecord, ResultsError, RunInfo, files::replace},
 };
@@ -164,6 +164,14 @@ pub struct Pair {
 
 /// The engines' `[lock]` tables, read once: a report asks for each pair of points.
 static REGISTRY: LazyLock<Option<Registry>> = LazyLock::new(|| Registry::embedded().ok());
+
+/// Whether a running engine was read to prepare a step while another one runs.
+pub fn overlaps(info: &EngineInfo) -> bool {
+    let mapping = REGISTRY.as_ref().and_then(|registry| registry.get(&info.engine)).map(|entry| &entry.lock);
+    let told = || serde_json::to_value(info).unwrap_or_default();
+    let found = mapping.zip(field("overlap")).map(|(mapping, field)| mapping.read(field, &told()));
+    matches!(found, Some(Known::Value { value: Json::Bool(true), declared: None, set: None }))
+}
 
 /// The lock records of a run's engine configurations, in the order of their labels.
 pub fn of_run(info: &RunInfo) -> Vec<LockRecord> {

@@ -20,7 +20,7 @@ pub use difference::{Difference, Ratio, blocking_differences, check_allowed, dif
 pub use equal::{Equal, NotEqual, equal};
 pub use fields::{EQUAL, FIELDS, Field};
 pub use held::{KV_TOLERANCE, unequal};
-pub use lock::{Known, LockFile, LockRecord, of_run, write};
+pub use lock::{Known, LockFile, LockRecord, of_run, overlaps, write};
 pub use mapping::{LockMapping, OneOrMore, Reading, Setting};
 pub use section::markdown;
 pub use shown::{Alike, MANY, Shown, shown};

@@ -181,11 +181,14 @@ impl<'a> Bench<'a> {
 
     /// What speaks against a trial, beside the point's earlier ones of its method.
     pub fn marks(&self, record: &PointRecord, timed: &TrialRecord) -> Vec<Mark> {
-        let Some(gpu) = &timed.hardware.telemetry.gpu else { return Vec::new() };
+        let others = self.hardware.disturbance(timed, &self.engine.info, &self.plan.validity).map(Mark::Others);
+        let Some(gpu) = &timed.hardware.telemetry.gpu else { return others.into_iter().collect() };
         let earlier = record.counted(timed.method).filter(|trial| trial.hardware.marks.is_empty());
         let clocks: Vec<f64> =
             earlier.filter_map(|trial| trial.hardware.telemetry.gpu.as_ref()?.sm_clock_mean_mhz).collect();
-        marks(gpu, &clocks, self.plan.trials.clock_band, self.plan.validity.power_cap.judged())
+        let mut found = marks(gpu, &clocks, self.plan.trials.clock_band, self.plan.validity.power_cap.judged());
+        found.extend(others);
+        found
     }
 
     /// Says that a trial begins, unless the run is to end.

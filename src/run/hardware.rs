@@ -6,8 +6,9 @@ use crate::{
     cell::protocol::{TrialSpec, TrialSummary},
     engine::{EngineInfo, stat},
     measure::telemetry::{GpuProbe, ProcessTree, Sampler, Samples, Telemetry, Window, figures, visible_from_env},
-    results::{RunHardware, TrialHardware},
+    results::{Host, RunHardware, TrialHardware, TrialRecord},
     roofline::{Ceilings, CeilingsDevice, Known, Model, Roofline, cpu_device, judge, work},
+    validity::{Limits, disturbance},
     workload::Workload,
 };
 
@@ -22,6 +23,7 @@ pub(super) struct Hardware<'a> {
     sampler: Option<Sampler>,
     ceilings: &'a Path,
     cpu: CeilingsDevice,
+    processors: Option<u32>,
     known: RunHardware,
 }
 
@@ -39,7 +41,8 @@ impl<'a> Hardware<'a> {
             ..RunHardware::default()
         };
         let sampler = period.map(|period| Sampler::start(period, found));
-        Self { sampler, ceilings, cpu: cpu_device(), known }
+        let host = Host::read();
+        Self { sampler, ceilings, cpu: cpu_device(), processors: host.processors.or(host.cores), known }
     }
 
     /// What is known, for `run.json`.
@@ -93,6 +96,11 @@ impl<'a> Hardware<'a> {
             _ => {}
         }
         found
+    }
+
+    /// What others did to a trial on what it ran on; see [`disturbance`].
+    pub(super) fn disturbance(&self, trial: &TrialRecord, engine: &EngineInfo, limits: &Limits) -> Option<String> {
+        disturbance(trial, engine.gpu_in_process.is_some(), limits.max_machine_load, self.processors)
     }
 
     /// A trial is about to be handed over.

@@ -4,6 +4,8 @@
 //! An engine that waits for its turn is parked (its processes are stopped), so that its threads take no time. Engines that
 //! use a GPU hold its memory, and are never loaded together: there each has a launch of its own, in alternating order.
 //!
+//! A block in which a trial was marked is run again, in the same order and with the same requests, while the launch may repeat.
+//!
 //! A cell that dies costs the launch, for the group that was at work; whoever needs the engine next has a new cell.
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -188,22 +190,29 @@ impl Run<'_> {
         }
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(mix(group.seed(&self.plan.points), u64::from(number)));
         let mut last = seats - 1;
+        let mut repeats = self.plan.trials.max_repeats;
         for block in 0..compare.blocks {
             let forth = drawn(seats, &mut rng);
-            let back = forth.iter().rev().map(|seat| (*seat, true));
-            for (seat, second) in forth.iter().map(|seat| (*seat, false)).chain(back) {
-                let turn = Turn { launch: number, block, copy: table.seats[seat].copy, resident: true };
-                // What the engine before has left in the caches is not this one's cost.
-                let settle = last != seat;
-                last = seat;
-                let went_on = self.part(launch, table, seat, group, |run, group, running| {
-                    (0..compare.trials).try_for_each(|trial| {
-                        let ordinal = ordinal(compare, &turn, second, trial);
-                        run.turn(group, seat, running, Timing { turn, ordinal, settle: settle && trial == 0 })
-                    })
-                })?;
-                if !went_on {
-                    return Ok(());
+            loop {
+                let back = forth.iter().rev().map(|seat| (*seat, true));
+                for (seat, second) in forth.iter().map(|seat| (*seat, false)).chain(back) {
+                    let turn = Turn { launch: number, block, copy: table.seats[seat].copy, resident: true };
+                    // What the engine before has left in the caches is not this one's cost.
+                    let settle = last != seat;
+                    last = seat;
+                    let went_on = self.part(launch, table, seat, group, |run, group, running| {
+                        (0..compare.trials).try_for_each(|trial| {
+                            let ordinal = ordinal(compare, &turn, second, trial);
+                            run.turn(group, seat, running, Timing { turn, ordinal, settle: settle && trial == 0 })
+                        })
+                    })?;
+                    if !went_on {
+                        return Ok(());
+                    }
+                }
+                // A marked trial cannot be repeated alone: that would break the order. Its whole block is.
+                if !group.supersede(number, block, None, &mut repeats) {
+                    break;
                 }
             }
         }
@@ -227,13 +236,19 @@ impl Run<'_> {
                 self.say(group, launch);
                 self.part(launch, table, seat, group, |run, group, running| {
                     run.warm_up(group, seat, running)?;
+                    let mut repeats = run.plan.trials.max_repeats;
                     for block in 0..compare.blocks {
                         let turn = Turn { launch: number, block, copy, resident: false };
-                        for (second, trial) in
-                            [false, true].into_iter().flat_map(|s| (0..compare.trials).map(move |t| (s, t)))
-                        {
-                            let ordinal = ordinal(compare, &turn, second, trial);
-                            run.turn(group, seat, running, Timing { turn, ordinal, settle: false })?;
+                        loop {
+                            for (second, trial) in
+                                [false, true].into_iter().flat_map(|s| (0..compare.trials).map(move |t| (s, t)))
+                            {
+                                let ordinal = ordinal(compare, &turn, second, trial);
+                                run.turn(group, seat, running, Timing { turn, ordinal, settle: false })?;
+                            }
+                            if !group.supersede(number, block, Some(seat), &mut repeats) {
+                                break;
+                            }
                         }
                     }
                     Ok(())

@@ -2,7 +2,7 @@
 use super::execute::{Loaded, plain_failure};
 use crate::{
     plan::{Point, compare::Arm},
-    results::{Failure, LostLaunch, PointRecord, PointStatus},
+    results::{Failure, LostLaunch, PointRecord, PointStatus, TrialRecord},
     workload::mix,
 };
 
@@ -98,6 +98,29 @@ impl Group {
         self.launch = Some(self.records.iter().map(mark).collect());
     }
 
+    /// Whether a block is to be run again: some trial of it is marked, and the launch may `repeats` still. What it gave then counts in
+    /// no figure. Of `only` that seat's engine, where each runs by itself.
+    pub fn supersede(&mut self, launch: u32, block: u32, only: Option<usize>, repeats: &mut u32) -> bool {
+        let of = |trial: &TrialRecord| {
+            trial.counts() && trial.turn.is_some_and(|turn| (turn.launch, turn.block) == (launch, block))
+        };
+        let arms = &self.arms;
+        let copies = only.map(|seat| (self.places[seat], arms[seat].copy));
+        let asked = |place: usize, trial: &TrialRecord| {
+            copies.is_none_or(|(own, copy)| place == own && trial.turn.is_some_and(|turn| turn.copy == copy))
+        };
+        let mut trials: Vec<&mut TrialRecord> = Vec::new();
+        for (place, record) in self.records.iter_mut().enumerate() {
+            trials.extend(record.trials.iter_mut().filter(|trial| of(trial) && asked(place, trial)));
+        }
+        if *repeats == 0 || trials.iter().all(|trial| trial.hardware.marks.is_empty()) {
+            return false;
+        }
+        trials.into_iter().for_each(|trial| trial.hardware.superseded = true);
+        *repeats -= 1;
+        true
+    }
+
     /// Every engine has had all its turns of this launch.
     pub fn complete(&mut self) {
         self.launch = None;
@@ -164,7 +187,10 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cell::protocol::Method, results::testing};
+    use crate::{
+        cell::protocol::Method,
+        results::{Turn, testing},
+    };
 
     fn group() -> Group {
         let points = [0, 1].map(|number| testing::point(number, "sim", &[]).point);
@@ -212,6 +238,33 @@ mod tests {
         });
         let reasons: Vec<String> = reasons.collect();
         assert_eq!(reasons, ["point 1, which it was compared with, failed: death 0", "death 0"]);
+    }
+
+    #[test]
+    fn a_block_with_a_marked_trial_is_run_again_as_long_as_the_launch_may() {
+        let mut group = group();
+        let turn = |launch, block| Turn { launch, block, copy: 0, resident: true };
+        for (launch, block) in [(0, 0), (0, 1), (1, 0)] {
+            for seat in [0, 1, 1, 0] {
+                let mut trial = testing::trial(0, Method::Generate, 1.0);
+                trial.turn = Some(turn(launch, block));
+                group.record(seat).trials.push(trial);
+            }
+        }
+        let mut repeats = 1;
+        assert!(!group.supersede(0, 1, None, &mut repeats), "nothing is marked");
+        let counted =
+            |group: &mut Group| [0, 1].map(|seat| group.record(seat).trials.iter().filter(|t| t.counts()).count());
+        assert_eq!((counted(&mut group), repeats), ([6, 6], 1));
+        group.record(1).trials[3].hardware.marks = vec!["others kept 0.50 of 2 processors busy".to_owned()];
+        assert!(!group.supersede(0, 1, Some(0), &mut repeats), "the other engine's, which runs by itself");
+        assert!(group.supersede(0, 1, None, &mut repeats));
+        // Both engines' trials of that block, and no other block's.
+        assert_eq!((counted(&mut group), repeats), ([4, 4], 0));
+        assert!(!group.supersede(0, 1, None, &mut repeats), "what is superseded asks for nothing");
+        group.record(0).trials[0].hardware.marks = vec!["throttled: sw_thermal_slowdown".to_owned()];
+        assert!(!group.supersede(0, 0, None, &mut repeats), "no repeat is left: it counts and keeps its mark");
+        assert_eq!(counted(&mut group), [4, 4]);
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Run<'_> {
         let figures = figures.map_err(|source| ResultsError::Figures { point: point.number, trial: number, source })?;
         let mut trial =
             TrialRecord { turn: Some(timing.turn), ..bench.trial_record(&spec, summary, samples.as_ref(), figures) };
-        // Marked and kept: to repeat one trial of a block would break its order.
+        // Whether its block is run again is decided at the block's end.
         trial.hardware.marks = bench.marks(record, &trial).iter().map(Mark::to_string).collect();
         self.progress.trial_done(trial.figures.output_token_throughput, None);
         if let Some(gpu) = &trial.hardware.telemetry.gpu {

@@ -1,5 +1,5 @@
 //! What the machine did meanwhile, and who else used it.
-use super::{Basis, RESOLUTION_TICKS_S, finding::Finding};
+use super::{RESOLUTION_TICKS_S, finding::Finding};
 use crate::{
     measure::telemetry::{GpuFigures, HostFigures, LEAST_EARLIER, reason_names},
     metrics::median,
@@ -85,8 +85,23 @@ pub(super) fn gpu_shared(trial: &TrialRecord) -> Finding {
     }
 }
 
-pub(super) fn machine_load(trial: &TrialRecord, basis: &Basis) -> Finding {
-    let limit = basis.limits.max_machine_load;
+/// What others did to a trial on the processors or the GPU that it ran on, where that would make its point invalid: for a trial that
+/// can be run again. None where nothing is known against it.
+pub fn disturbance(
+    trial: &TrialRecord,
+    on_gpu: bool,
+    max_machine_load: f64,
+    processors: Option<u32>,
+) -> Option<String> {
+    let found = if on_gpu { gpu_shared(trial) } else { machine_load(trial, max_machine_load, processors) };
+    match found {
+        Finding::Bad { sentence, .. } => Some(sentence),
+        _ => None,
+    }
+}
+
+/// `limit` is the share of the machine's `processors` that others may keep busy.
+pub(super) fn machine_load(trial: &TrialRecord, limit: f64, processors: Option<u32>) -> Finding {
     if limit >= 1.0 {
         return Finding::unknown("the plan sets no limit");
     }
@@ -97,7 +112,7 @@ pub(super) fn machine_load(trial: &TrialRecord, basis: &Basis) -> Finding {
     let Some(load) = load else {
         return Finding::unknown("the machine's CPU time was not sampled on both sides of the trial");
     };
-    let Some(processors) = basis.processors.filter(|processors| *processors > 0) else {
+    let Some(processors) = processors.filter(|processors| *processors > 0) else {
         return Finding::unknown("run.json does not say how many processors the machine has");
     };
     let seconds = trial.summary.seconds();

@@ -21,11 +21,13 @@ use std::collections::BTreeMap;
 pub use bimodal::APART;
 pub use codes::Code;
 use finding::Finding;
+pub use hardware::disturbance;
 pub use limits::{Basis, Limits, MAX_DEVICE_GROWTH_BYTES, MAX_HOST_GROWTH_BYTES, PowerCap, RESOLUTION_TICKS_S};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{Broken, stat},
+    fairness,
     results::{Failure, PointRecord, PointStatus, RunInfo, TrialRecord},
 };
 
@@ -160,8 +162,11 @@ fn judge(code: Code, record: &PointRecord, trials: &[&TrialRecord], basis: &Basi
         Code::GpuShared if gpu => each(&hardware::gpu_shared),
         Code::GpuShared => Vec::new(),
         Code::MachineLoad if gpu => Vec::new(),
-        Code::MachineLoad => each(&|trial| hardware::machine_load(trial, basis)),
-        Code::ClockAgreement if gpu => each(&timing::clock_agreement),
+        Code::MachineLoad => each(&|trial| hardware::machine_load(trial, limits.max_machine_load, basis.processors)),
+        Code::ClockAgreement if gpu => {
+            let overlaps = record.engine.as_ref().is_some_and(fairness::overlaps);
+            each(&|trial| timing::clock_agreement(trial, overlaps.then_some(&record.point)))
+        }
         Code::ClockAgreement => Vec::new(),
         Code::Schedule => timing::schedule(record, trials),
         Code::MinDuration => each(&|trial| timing::min_duration(trial, limits)),

@@ -360,6 +360,39 @@ fn a_plan_may_ask_for_hits_and_allow_preemptions() {
 }
 
 #[test]
+fn a_step_that_is_launched_ahead_may_go_on_behind_the_last_token_but_no_second_one() {
+    // 64 requests of 64 tokens at once: a step is 1/64 of the trial, 1.56 %.
+    let judged_with = |engine: &str, effective: &[(&str, bool)], factor: f64| {
+        let mut record = good(true);
+        record.point.load = Load::Offline { batch: 64 };
+        let info = record.engine.as_mut().unwrap();
+        info.engine = engine.to_owned();
+        info.effective = effective.iter().map(|(name, on)| ((*name).to_owned(), (*on).into())).collect();
+        for trial in &mut record.trials {
+            (trial.summary.requests, trial.summary.output_tokens) = (64, 4096);
+            trial.summary.device = DeviceTime::Seconds(trial.summary.seconds() * factor);
+        }
+        judged(&record).0
+    };
+    let overlapped = [("disable_overlap_schedule", false)];
+    assert_eq!(judged_with("sglang", &overlapped, 1.02), vec![]);
+    assert_eq!(judged_with("vllm", &[("async_scheduling", true)], 1.02), vec![]);
+    for (engine, effective, factor) in [
+        ("sglang", &overlapped[..], 1.032), // two steps
+        ("sglang", &overlapped[..], 0.98),  // less than the host's clock
+        ("sglang", &[("disable_overlap_schedule", true)], 1.02),
+        ("sglang", &[], 1.02), // it does not say
+        ("llama.cpp", &[], 1.02),
+    ] {
+        assert_eq!(
+            judged_with(engine, effective, factor),
+            vec![Code::ClockAgreement],
+            "{engine} {effective:?} {factor}"
+        );
+    }
+}
+
+#[test]
 fn a_load_is_judged_only_where_ticks_can_tell_it() {
     let mut record = good(false);
     for trial in &mut record.trials {

@@ -1,4 +1,4 @@
-//! What a trial's GPU readings say against it.
+//! Why a trial is marked, and what its GPU readings say against it.
 use std::fmt;
 
 use super::GpuFigures;
@@ -34,6 +34,8 @@ pub enum Mark {
         /// The median of the earlier trials' means, in MHz.
         usual_mhz: f64,
     },
+    /// Somebody else used what it ran on, in the words of its certificate.
+    Others(String),
 }
 
 impl fmt::Display for Mark {
@@ -43,6 +45,7 @@ impl fmt::Display for Mark {
             Self::ClockOutOfBand { mean_mhz, usual_mhz } => {
                 write!(out, "SM clock {mean_mhz:.0} MHz where {usual_mhz:.0} MHz is usual")
             }
+            Self::Others(sentence) => out.write_str(sentence),
         }
     }
 }
