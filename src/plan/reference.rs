@@ -133,7 +133,7 @@ const TRIAL_KEYS: &[Key] = &[
     key(
         "max_repeats",
         "a whole number",
-        "trials of a point that are run again when a GPU was throttled",
+        "trials of a point that are run again when a GPU was throttled or the machine suspended",
         "max_repeats = 1",
     ),
     key(

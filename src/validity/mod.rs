@@ -23,6 +23,7 @@ pub use codes::Code;
 use finding::Finding;
 pub use limits::{Basis, Limits, MAX_DEVICE_GROWTH_BYTES, MAX_HOST_GROWTH_BYTES, PowerCap, RESOLUTION_TICKS_S};
 use serde::{Deserialize, Serialize};
+pub use timing::MAX_SUSPENDED_NS;
 
 use crate::{
     engine::{Broken, stat},
@@ -163,6 +164,7 @@ fn judge(code: Code, record: &PointRecord, trials: &[&TrialRecord], basis: &Basi
         Code::MachineLoad => each(&|trial| hardware::machine_load(trial, basis)),
         Code::ClockAgreement if gpu => each(&timing::clock_agreement),
         Code::ClockAgreement => Vec::new(),
+        Code::Suspended => each(&timing::suspended),
         Code::Schedule => timing::schedule(record, trials),
         Code::MinDuration => each(&|trial| timing::min_duration(trial, limits)),
         Code::Interval => vec![(None, timing::interval(record, basis.target))],

@@ -1,4 +1,4 @@
-//! What a trial's GPU readings say against it.
+//! What the machine's readings say against a trial.
 use std::fmt;
 
 use super::GpuFigures;
@@ -34,6 +34,8 @@ pub enum Mark {
         /// The median of the earlier trials' means, in MHz.
         usual_mhz: f64,
     },
+    /// The machine was suspended while it ran, for so many nanoseconds.
+    Suspended(u64),
 }
 
 impl fmt::Display for Mark {
@@ -43,6 +45,7 @@ impl fmt::Display for Mark {
             Self::ClockOutOfBand { mean_mhz, usual_mhz } => {
                 write!(out, "SM clock {mean_mhz:.0} MHz where {usual_mhz:.0} MHz is usual")
             }
+            Self::Suspended(ns) => write!(out, "the machine was suspended for {:.2} s", *ns as f64 / 1e9),
         }
     }
 }
