@@ -364,8 +364,8 @@ mod tests {
         assert_eq!(whole["words"], json!(["token"]));
         assert_eq!(header.tensors[0].elements(), Some(12));
         assert_eq!(header.spans(), [64, 32]);
-        // Cut anywhere in the header, it says so and never panics.
-        for length in 0..bytes.len() - 96 {
+        // Cut anywhere in the header, it says so and never panics. For Miri some places are enough: it takes seconds for each.
+        for length in (0..bytes.len() - 96).step_by(if cfg!(miri) { 211 } else { 1 }) {
             std::fs::write(&path, &bytes[..length]).unwrap();
             if let Err(error) = Header::read(&path, Keep::Short) {
                 assert!(error.contains(AGAIN) || error.contains("check the path"), "{length}: {error}");

@@ -23,4 +23,7 @@ pub struct Evidence {
     pub given_digest: Option<u64>,
     /// The same by the engine's own records ([`crate::engine::Engine::consumed_digest`]).
     pub consumed_digest: Option<u64>,
+    /// For how many nanoseconds the machine was suspended between handing the trial over and its end. Noted by `tacho`, not by the
+    /// cell. No clock that the trial was timed by has them in it, but caches, clocks and heat are not what they were.
+    pub suspended_ns: Option<u64>,
 }

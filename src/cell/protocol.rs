@@ -315,7 +315,8 @@ pub struct StepRow {
     pub waiting: u32,
 }
 
-#[cfg(test)]
+// What trials are made up of is the harness's; the library's tests without it run under Miri.
+#[cfg(all(test, feature = "harness"))]
 mod tests {
     use crate::{
         cell::{protocol::TrialSummary, sessions::SessionFigures},

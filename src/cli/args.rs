@@ -436,7 +436,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "BLOCKS", env = "TACHO_WATCH_COST", hide_env = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "20", help_heading = "Trials")]
     pub watch_cost: Option<u32>,
-    /// Trials of a point that are run again when a GPU was throttled or its clock unusual [default: 3]
+    /// Trials of a point that are run again when a GPU was throttled, its clock unusual or the machine suspended [default: 3]
     #[arg(long, value_name = "N", env = "TACHO_MAX_REPEATS", hide_env = true, help_heading = "Trials")]
     pub max_repeats: Option<u32>,
     /// How far a trial's mean GPU clock may be from that of the point's others [default: 5%]

@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use tacho::{
     capacity::{By, Capacity, Options, Probe},
+    measure::suspended_ns,
     plan::{Draft, Origin, Parameter, Plan, Setting, Values, registry::Registry, scalar},
     run::{CapacityReport, GpuMemory, RunOptions, find_capacity},
 };
@@ -91,6 +92,7 @@ pub fn capacity(args: &CapacityArgs, matches: &ArgMatches) -> Result<ExitCode, F
         gpus: &ceilings::open_gpus,
         gpu_memory: GpuMemory::before_cells(&ceilings::open_gpus),
         ceilings: &ceilings,
+        suspended_ns: &suspended_ns,
     };
     let search =
         Options { by, tolerance: args.tolerance, max_probes: args.max_probes, max_concurrency: args.max_concurrency };

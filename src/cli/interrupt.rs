@@ -17,7 +17,8 @@ use super::{
 };
 
 /// A flag that the first signal sets: the trial that runs ends, and the report is written. The second signal ends the
-/// program now; what is journalled stays. A SIGHUP that was ignored when the program started stays ignored: `nohup` asks for
+/// program now; what is journalled stays. A SIGHUP is never the second one: a terminal that goes away sends several, the kernel's and
+/// those of the shells in it, and nobody who wants it to end now. A SIGHUP that was ignored when the program started stays ignored: `nohup` asks for
 /// that. To be called once.
 pub fn flag(quiet: bool) -> Result<Arc<AtomicBool>, Failure> {
     let failed = |error| Failure::new(exit::USAGE, anyhow::Error::new(error).context("signals cannot be heard"));
@@ -29,8 +30,12 @@ pub fn flag(quiet: bool) -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     let listen = move || {
-        for _ in signals.forever() {
-            if flag.swap(true, Ordering::Relaxed) {
+        for signal in signals.forever() {
+            let again = flag.swap(true, Ordering::Relaxed);
+            if again && signal == Signal::HUP.as_raw() {
+                continue;
+            }
+            if again {
                 // They are process groups of their own, which a Ctrl-C does not reach, and may be deep in a native call.
                 contain::end_all();
                 progress::clear();

@@ -10,6 +10,7 @@ use tacho::{
     calibration::CalibrationState,
     cell::contain,
     comparison, fairness,
+    measure::suspended_ns,
     plan::{Plan, Resolved, registry::Registry},
     report,
     results::{PointRecord, ResultsError, RunDir, RunInfo},
@@ -93,6 +94,7 @@ pub fn run(args: &RunArgs, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         gpus: &ceilings::open_gpus,
         gpu_memory,
         ceilings: &ceilings,
+        suspended_ns: &suspended_ns,
     };
     let report = {
         let mut progress = progress::choose(quiet);

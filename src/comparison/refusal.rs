@@ -83,7 +83,9 @@ pub(super) fn doubts(a: &PointRecord, b: &PointRecord) -> Vec<String> {
         }
         let marked = record.trials.iter().filter(|trial| trial.counts() && !trial.hardware.marks.is_empty()).count();
         if marked > 0 {
-            doubts.push(format!("{marked} trials of {side} are marked (throttling, unusual clocks)"));
+            doubts.push(format!(
+                "{marked} trials of {side} are marked (throttling, unusual clocks, others at work, a suspended machine)"
+            ));
         }
     }
     doubts

@@ -16,6 +16,18 @@ pub fn monotonic_ns() -> u64 {
     to_ns(clock_gettime(ClockId::Monotonic))
 }
 
+/// For how many nanoseconds the machine has been suspended since it was started: by what CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC,
+/// which stands still meanwhile (clock_gettime(2)).
+pub fn suspended_ns() -> u64 {
+    // Read in this order, what passes between the two makes their difference larger: the least of some is the one in which this
+    // thread was not sent to wait.
+    let look = || {
+        let awake = monotonic_ns();
+        to_ns(clock_gettime(ClockId::Boottime)).saturating_sub(awake)
+    };
+    (0..4).map(|_| look()).min().unwrap_or_default()
+}
+
 /// CPU nanoseconds that this process has used, all threads together.
 pub fn process_cpu_ns() -> u64 {
     to_ns(clock_gettime(ClockId::ProcessCPUTime))
@@ -125,6 +137,35 @@ mod tests {
         };
         assert_eq!(low.count() + high.count(), all.count());
         assert!((0..CpuSet::MAX_CPU).all(|cpu| !(low.is_set(cpu) && high.is_set(cpu))));
+    }
+
+    /// What the kernel says by another door, to the hundredth of a second to which it says it.
+    #[test]
+    fn suspended_is_what_the_uptime_is_ahead_of_the_clock() {
+        let text = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = text.split_whitespace().next().unwrap().parse().unwrap();
+        let found = (monotonic_ns() + suspended_ns()) as f64 / 1e9;
+        assert!((-0.001..1.0).contains(&(found - uptime)), "{found} s since the start, by /proc/uptime {uptime} s");
+        if let Some(least) = std::env::var_os("SUSPENDED_AT_LEAST_NS") {
+            assert!(suspended_ns() >= least.to_str().unwrap().parse().unwrap(), "{} ns", suspended_ns());
+        }
+    }
+
+    /// No test suspends a machine; a time namespace (time_namespaces(7)) puts the two clocks a day apart.
+    #[test]
+    fn a_machine_that_was_suspended_for_a_day_says_so() {
+        let day = ["--user", "--map-root-user", "--time", "--fork", "--boottime", "86400", "--"];
+        if !std::process::Command::new("unshare").args(day).arg("true").status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: this machine makes no time namespaces (needs unshare, and leave to)");
+            return;
+        }
+        let mut test = std::process::Command::new("unshare");
+        test.args(day).arg(std::env::current_exe().unwrap()).env("SUSPENDED_AT_LEAST_NS", "86400000000000");
+        let output =
+            test.args(["--exact", "measure::clock::tests::suspended_is_what_the_uptime_is_ahead_of_the_clock"]);
+        let output = output.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 
     #[test]

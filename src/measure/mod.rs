@@ -8,7 +8,9 @@ pub mod telemetry;
 #[cfg(feature = "harness")]
 pub mod trace;
 
-pub use clock::{go_first, keep_to_half, monotonic_ns, process_cpu_ns, sleep_until_ns, thread_cpu_ns, wake_on_time};
+pub use clock::{
+    go_first, keep_to_half, monotonic_ns, process_cpu_ns, sleep_until_ns, suspended_ns, thread_cpu_ns, wake_on_time,
+};
 pub(crate) use device::TrialClock;
 pub use device::{
     DeviceClock, DeviceClockMode, DeviceClockSource, DeviceSpan, DeviceTime, MAX_DISAGREEMENT, RecordedDeviceClock,

@@ -160,7 +160,7 @@ pub struct TrialPolicy {
     /// When the device's clock is read.
     #[serde(default)]
     pub device_clock: DeviceClockMode,
-    /// Trials of a point that are run again when a GPU was throttled or its clock unusual; later ones keep their marks.
+    /// Trials of a point that are run again when a GPU was throttled, its clock unusual or the machine suspended; later ones keep their marks.
     #[serde(default)]
     pub max_repeats: u32,
     /// Blocks of four trials that find out what reading the device's clock and sampling telemetry cost; 0 for none.

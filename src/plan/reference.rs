@@ -133,7 +133,7 @@ const TRIAL_KEYS: &[Key] = &[
     key(
         "max_repeats",
         "a whole number",
-        "trials of a point that are run again because a GPU was throttled or others used what they ran on; side by side, blocks of a launch",
+        "trials of a point that are run again because a GPU was throttled, the machine suspended, or others used what they ran on; side by side, blocks of a launch",
         "max_repeats = 1",
     ),
     key(

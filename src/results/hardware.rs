@@ -119,7 +119,7 @@ pub(super) fn columns<'f, R: 'f>(trial: fn(&R) -> Option<&TrialRecord>) -> Vec<C
             roofline(t).error.clone()
         }),
         text("gap_null_reason", "why the gap is not split", |t| roofline(t).gap.null_reason.clone()),
-        text("marks", "what speaks against the trial: throttling, unusual clocks", |t| {
+        text("marks", "what speaks against the trial: throttling, unusual clocks, a suspended machine", |t| {
             let marks = &t.hardware.marks;
             (!marks.is_empty()).then(|| marks.join("; "))
         }),

@@ -76,7 +76,7 @@ pub struct TrialHardware {
     pub telemetry: Telemetry,
     /// How far from the limit.
     pub roofline: Roofline,
-    /// What speaks against the trial: throttling, clocks that are not the usual ones.
+    /// What speaks against the trial: throttling, clocks that are not the usual ones, a machine that was suspended.
     pub marks: Vec<String>,
     /// Whether another trial was run in its place because of the marks: it is in no figure then.
     pub superseded: bool,

@@ -17,6 +17,7 @@ use crate::{
     measure::telemetry::{Mark, Samples, marks},
     plan::{Plan, Point},
     results::{Failure, PointRecord, ResultsError, TrialFigures, TrialRecord},
+    validity::MAX_SUSPENDED_NS,
     workload::{Workload, WorkloadSpec, arrivals::Schedule},
 };
 
@@ -29,6 +30,7 @@ pub(super) struct Bench<'a> {
     ids: Vec<IdRange>,
     interrupted: &'a AtomicBool,
     hardware: &'a Hardware<'a>,
+    suspended_ns: &'a dyn Fn() -> u64,
 }
 
 /// Which trial of a point.
@@ -135,7 +137,8 @@ impl<'a> Bench<'a> {
         model_digest: Option<&'a str>,
         ids: Vec<IdRange>,
     ) -> Self {
-        Self { plan, engine, model_digest, ids, interrupted: options.interrupted, hardware }
+        let (interrupted, suspended_ns) = (options.interrupted, options.suspended_ns);
+        Self { plan, engine, model_digest, ids, interrupted, hardware, suspended_ns }
     }
 
     /// Hash of what determines the point's figures: a resumed run skips the point only when it finds the same. None when
@@ -181,13 +184,15 @@ impl<'a> Bench<'a> {
 
     /// What speaks against a trial, beside the point's earlier ones of its method.
     pub fn marks(&self, record: &PointRecord, timed: &TrialRecord) -> Vec<Mark> {
+        let suspended_ns = timed.summary.evidence.suspended_ns.filter(|_| !timed.summary.virtual_time);
+        let suspended = suspended_ns.filter(|ns| *ns > MAX_SUSPENDED_NS).map(Mark::Suspended);
         let others = self.hardware.disturbance(timed, &self.engine.info, &self.plan.validity).map(Mark::Others);
-        let Some(gpu) = &timed.hardware.telemetry.gpu else { return others.into_iter().collect() };
+        let mut found: Vec<Mark> = suspended.into_iter().chain(others).collect();
+        let Some(gpu) = &timed.hardware.telemetry.gpu else { return found };
         let earlier = record.counted(timed.method).filter(|trial| trial.hardware.marks.is_empty());
         let clocks: Vec<f64> =
             earlier.filter_map(|trial| trial.hardware.telemetry.gpu.as_ref()?.sm_clock_mean_mhz).collect();
-        let mut found = marks(gpu, &clocks, self.plan.trials.clock_band, self.plan.validity.power_cap.judged());
-        found.extend(others);
+        found.extend(marks(gpu, &clocks, self.plan.trials.clock_band, self.plan.validity.power_cap.judged()));
         found
     }
 
@@ -224,9 +229,13 @@ impl<'a> Bench<'a> {
         if timed {
             self.hardware.begin();
         }
+        let before_ns = (self.suspended_ns)();
         let summary = cell.watched_trial(spec, self.plan.patience(spec.kind), sink);
+        let suspended_ns = (self.suspended_ns)().saturating_sub(before_ns);
         let samples = if timed { self.hardware.end() } else { None };
-        Ok((summary?, samples))
+        let mut summary = summary?;
+        summary.evidence.suspended_ns = Some(suspended_ns);
+        Ok((summary, samples))
     }
 
     /// A timed trial's record.

@@ -42,6 +42,8 @@ pub struct RunOptions<'a> {
     pub gpu_memory: GpuMemory<'a>,
     /// Where measured ceilings are kept.
     pub ceilings: &'a Path,
+    /// For how many nanoseconds the machine has been suspended so far: [`crate::measure::suspended_ns`].
+    pub suspended_ns: &'a dyn Fn() -> u64,
 }
 
 /// What a run came to.

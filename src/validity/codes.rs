@@ -35,6 +35,8 @@ pub enum Code {
     MachineLoad,
     /// The host's clock and the device's do not agree.
     ClockAgreement,
+    /// The machine was suspended in the middle of a trial.
+    Suspended,
     /// Requests were not handed over when they were due.
     Schedule,
     /// A trial was too short.
@@ -45,7 +47,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order in which certificates have them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Failed,
         Self::InputIds,
         Self::OutputCounts,
@@ -60,6 +62,7 @@ impl Code {
         Self::GpuShared,
         Self::MachineLoad,
         Self::ClockAgreement,
+        Self::Suspended,
         Self::Schedule,
         Self::MinDuration,
         Self::Interval,
@@ -82,6 +85,7 @@ impl Code {
             Self::GpuShared => "gpu_shared",
             Self::MachineLoad => "machine_load",
             Self::ClockAgreement => "clock_agreement",
+            Self::Suspended => "suspended",
             Self::Schedule => "schedule",
             Self::MinDuration => "min_duration",
             Self::Interval => "interval",

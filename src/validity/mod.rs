@@ -24,6 +24,7 @@ use finding::Finding;
 pub use hardware::disturbance;
 pub use limits::{Basis, Limits, MAX_DEVICE_GROWTH_BYTES, MAX_HOST_GROWTH_BYTES, PowerCap, RESOLUTION_TICKS_S};
 use serde::{Deserialize, Serialize};
+pub use timing::MAX_SUSPENDED_NS;
 
 use crate::{
     engine::{Broken, stat},
@@ -168,6 +169,7 @@ fn judge(code: Code, record: &PointRecord, trials: &[&TrialRecord], basis: &Basi
             each(&|trial| timing::clock_agreement(trial, overlaps.then_some(&record.point)))
         }
         Code::ClockAgreement => Vec::new(),
+        Code::Suspended => each(&timing::suspended),
         Code::Schedule => timing::schedule(record, trials),
         Code::MinDuration => each(&|trial| timing::min_duration(trial, limits)),
         Code::Interval => vec![(None, timing::interval(record, basis.target))],

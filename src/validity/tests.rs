@@ -33,6 +33,7 @@ fn good(gpu: bool) -> PointRecord {
             asked: Some(Asked { requests: 64, input_tokens: 64 * 128, output_tokens: 4096 }),
             given_digest: Some(7),
             consumed_digest: Some(7),
+            suspended_ns: Some(200),
         };
         for name in [stat::PREFIX_HIT_TOKENS, stat::COMPILES, stat::PREEMPTIONS] {
             summary.stats.insert(name.to_owned(), 0.0);
@@ -79,7 +80,8 @@ fn forget(trial: &mut TrialRecord, name: &str) {
 }
 
 /// Faults that are the same on a processor and on a GPU.
-const ANYWHERE: [(Code, Fault); 10] = [
+const ANYWHERE: [(Code, Fault); 11] = [
+    (Code::Suspended, |trial| trial.summary.evidence.suspended_ns = Some(MAX_SUSPENDED_NS + 1)),
     (Code::InputIds, |trial| trial.summary.input_tokens += 1),
     (Code::InputIds, |trial| trial.summary.evidence.consumed_digest = Some(8)),
     (Code::OutputCounts, |trial| trial.summary.output_tokens -= 1),
@@ -220,7 +222,8 @@ fn an_open_load_is_known_by_its_throughput_or_by_what_it_was_offered() {
 
 #[test]
 fn missing_evidence_is_never_taken_for_granted() {
-    let gaps: [(Code, Fault); 9] = [
+    let gaps: [(Code, Fault); 10] = [
+        (Code::Suspended, |trial| trial.summary.evidence.suspended_ns = None),
         (Code::InputIds, |trial| trial.summary.evidence.consumed_digest = None),
         (Code::PrefixHits, |trial| forget(trial, stat::PREFIX_HIT_TOKENS)),
         (Code::CompileInTrial, |trial| forget(trial, stat::COMPILES)),
@@ -254,9 +257,15 @@ fn a_journal_from_before_is_judged_by_what_it_holds() {
         }
     }
     let record: PointRecord = serde_json::from_value(json).unwrap();
-    let unchecked =
-        [Code::InputIds, Code::OutputCounts, Code::FinishReasons, Code::AllocatorGrowth, Code::GpuShared].to_vec();
-    assert_eq!(judged(&record), (vec![], unchecked));
+    let unchecked = [
+        Code::InputIds,
+        Code::OutputCounts,
+        Code::FinishReasons,
+        Code::AllocatorGrowth,
+        Code::GpuShared,
+        Code::Suspended,
+    ];
+    assert_eq!(judged(&record), (vec![], unchecked.to_vec()));
     // A plan that knew no limits: the defaults, and what only it could say is not checked.
     let mut info = testing::info();
     info.host.processors = None;

@@ -61,6 +61,23 @@ fn step_share(trial: &TrialRecord, point: &Point) -> Option<f64> {
     (tokens > 0).then(|| f64::from(at_once) / tokens as f64)
 }
 
+/// For longer than this the machine may not be suspended while a trial runs: ten thousand times what two looks at the clocks are
+/// apart otherwise, and less than any machine takes to suspend and wake.
+pub const MAX_SUSPENDED_NS: u64 = 10_000_000;
+
+pub(super) fn suspended(trial: &TrialRecord) -> Finding {
+    match trial.summary.evidence.suspended_ns {
+        _ if trial.summary.virtual_time => Finding::Good,
+        None => Finding::unknown("the run is from a tacho that did not look whether the machine was suspended"),
+        Some(found) if found <= MAX_SUSPENDED_NS => Finding::Good,
+        Some(found) => {
+            let seconds = found as f64 / 1e9;
+            let sentence = format!("the machine was suspended for {seconds:.2} s in the middle of it");
+            Finding::bad(sentence, &[("suspended_s", seconds), ("limit_s", MAX_SUSPENDED_NS as f64 / 1e9)])
+        }
+    }
+}
+
 /// Whether requests were handed over when they were due. Offline and closed loads have no times at which they are due, so
 /// that nothing is to be said of them.
 pub(super) fn schedule(record: &PointRecord, trials: &[&TrialRecord]) -> Vec<(Option<u32>, Finding)> {

@@ -2,9 +2,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tacho::{
-    cell::parent::{CellProgram, SIM_CELL_ARG},
-    measure::telemetry::{GpuDevice, GpuProbe, GpuReading},
-    plan::Plan,
+    measure::{
+        suspended_ns,
+        telemetry::{GpuDevice, GpuProbe, GpuReading},
+    },
     results::{RunDir, RunInfo},
     run::{GpuMemory, Quiet, RunOptions, execute},
 };
@@ -33,8 +34,7 @@ fn memory_that_a_dead_cell_leaves_behind_is_told_in_the_next_points_record() {
     let base = ["--engine", "sim", "--engine-option", "sim.fault_at_step=20,1000000", "--batch", "2", "--quiet"];
     run(&with(&with(&base, &options), &["--telemetry", "off", "--out", planned.path()]));
     assert_eq!(planned.failures().len(), 1);
-    let info: Value = serde_json::from_slice(&fs::read(planned.dir.join("run.json")).unwrap()).unwrap();
-    let plan: Plan = serde_json::from_value(info["plan"].clone()).unwrap();
+    let plan = planned.plan();
 
     let gpus = || Ok(Box::new(Double(&USED)) as Box<dyn GpuProbe>);
     let started = AtomicU64::new(0);
@@ -42,14 +42,9 @@ fn memory_that_a_dead_cell_leaves_behind_is_told_in_the_next_points_record() {
         if started.fetch_add(1, Ordering::Relaxed) == 1 {
             USED.store(6 << 30, Ordering::Relaxed);
         }
-        Ok(CellProgram {
-            program: env!("CARGO_BIN_EXE_tacho").into(),
-            args: vec![SIM_CELL_ARG.into()],
-            env: Vec::new(),
-            build_with: "cargo build --release".to_owned(),
-        })
+        Ok(sim_cell())
     };
-    let run_info = RunInfo::gather(vec!["test".to_owned()], info["plan"].clone());
+    let run_info = RunInfo::gather(vec!["test".to_owned()], serde_json::to_value(&plan).unwrap());
     let mut dir = RunDir::create(&scratch.dir, &run_info).unwrap();
     let options = RunOptions {
         cell_program: &cell,
@@ -57,6 +52,7 @@ fn memory_that_a_dead_cell_leaves_behind_is_told_in_the_next_points_record() {
         gpus: &gpus,
         gpu_memory: GpuMemory::before_cells(&gpus).within(Duration::from_millis(200)),
         ceilings: scratch.keep.path(),
+        suspended_ns: &suspended_ns,
     };
     let records = execute(&plan, &mut dir, Vec::new(), &options, &mut Quiet).unwrap().records;
     assert_eq!(records.iter().map(|record| record.notes.len()).collect::<Vec<_>>(), [0, 1]);

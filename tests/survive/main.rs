@@ -24,6 +24,10 @@ use std::{
 use program::tacho;
 use scratch::Scratch;
 use serde_json::Value;
+use tacho::{
+    cell::parent::{CellProgram, SIM_CELL_ARG},
+    plan::Plan,
+};
 
 fn run(args: &[&str]) -> Output {
     tacho().arg("run").args(args).output().unwrap()
@@ -56,7 +60,23 @@ fn with<'a>(base: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     base.iter().chain(more).copied().collect()
 }
 
+/// The simulated engine's cell, for runs in this process.
+fn sim_cell() -> CellProgram {
+    CellProgram {
+        program: env!("CARGO_BIN_EXE_tacho").into(),
+        args: vec![SIM_CELL_ARG.into()],
+        env: Vec::new(),
+        build_with: "cargo build --release".to_owned(),
+    }
+}
+
 impl Scratch {
+    /// The plan of the run that is there.
+    fn plan(&self) -> Plan {
+        let info: Value = serde_json::from_slice(&fs::read(self.dir.join("run.json")).unwrap()).unwrap();
+        serde_json::from_value(info["plan"].clone()).unwrap()
+    }
+
     fn failures(&self) -> Vec<Value> {
         let failed = |entry: Value| Some(entry["record"]["outcome"].clone()).filter(|it| it["status"] == "failed");
         self.journal().into_iter().filter_map(failed).collect()

@@ -154,6 +154,44 @@ fn a_terminal_that_is_gone_does_not_end_the_run() {
     assert!(scratch.dir.join("report.md").is_file());
 }
 
+/// A real terminal, of script(1), which goes away with it.
+#[test]
+fn a_terminal_that_is_closed_ends_the_trial_and_the_report_is_written_though_it_hangs_up_twice() {
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: there is no script(1) here to make a terminal");
+        return;
+    }
+    let scratch = Scratch::new();
+    // Trials of 240 ms. Not quiet: it draws on the terminal.
+    let tacho = tacho();
+    let line = format!(
+        "exec {} run --engine sim --engine-option sim.step_base_us=30000 --batch 1,2 --input 16 --output 8 --min-trials 1 \
+         --max-trials 1 --max-warmup 1 --latency-trials 0 --out {}",
+        tacho.get_program().display(),
+        scratch.path()
+    );
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--command", &line, "/dev/null"]).stdout(Stdio::null());
+    for (name, _) in tacho.get_envs() {
+        command.env_remove(name);
+    }
+    let mut terminal = command.stdin(Stdio::piped()).spawn().unwrap();
+    wait_for_points(&scratch, 1);
+    let run = children_of(terminal.id())[0];
+    let cells = children_of(run);
+    assert_eq!(cells.len(), 1);
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    // And once more, as an interactive shell does for its jobs.
+    std::thread::sleep(Duration::from_millis(30));
+    kill_process(Pid::from_raw(run as i32).unwrap(), Signal::HUP).unwrap();
+    wait_until_gone(run);
+    cells.into_iter().for_each(wait_until_gone);
+    assert!(fs::metadata(scratch.dir.join("report.md")).unwrap().len() > 0);
+    assert_eq!(scratch.journal().len(), 1);
+    finishes(&scratch, 2);
+}
+
 #[test]
 fn cells_die_with_a_killed_run() {
     let scratch = Scratch::new();

@@ -172,6 +172,7 @@ pub fn run_clocked_trial(
             asked: Some(Asked { requests: workload.len(), input_tokens: expect_in, output_tokens: expect_out }),
             given_digest: consumed_digest.map(|_| given_digest(&workload)),
             consumed_digest,
+            suspended_ns: None,
         },
         schedule,
         sessions,

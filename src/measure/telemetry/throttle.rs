@@ -1,4 +1,4 @@
-//! Why a trial is marked, and what its GPU readings say against it.
+//! Why a trial is marked, and what the machine's readings say against it.
 use std::fmt;
 
 use super::GpuFigures;
@@ -36,6 +36,8 @@ pub enum Mark {
     },
     /// Somebody else used what it ran on, in the words of its certificate.
     Others(String),
+    /// The machine was suspended while it ran, for so many nanoseconds.
+    Suspended(u64),
 }
 
 impl fmt::Display for Mark {
@@ -46,6 +48,7 @@ impl fmt::Display for Mark {
                 write!(out, "SM clock {mean_mhz:.0} MHz where {usual_mhz:.0} MHz is usual")
             }
             Self::Others(sentence) => out.write_str(sentence),
+            Self::Suspended(ns) => write!(out, "the machine was suspended for {:.2} s", *ns as f64 / 1e9),
         }
     }
 }

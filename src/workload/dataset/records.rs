@@ -86,3 +86,17 @@ fn csv(path: &Path, text: &str, each: &mut dyn FnMut(Record) -> Result<(), Datas
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_unpacked() {
+        for kind in ["gz", "zst", "bz2", "xz", "zip", "ZIP"] {
+            let name = format!("chats.jsonl.{kind}");
+            let error = read(Path::new(&name), b"{}", &mut |record| panic!("{record:?}")).unwrap_err().to_string();
+            assert!(error.contains(&name) && error.contains("unpack it first"), "{error}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tacho::{
     cell::{parent::CellProgram, protocol::Load},
     engine::Sampling,
-    measure::DeviceClockMode,
+    measure::{DeviceClockMode, suspended_ns},
     plan::{EngineSpec, Plan, Point, PointWorkload, TraceMode, TrialPolicy},
     results::{PointRecord, RunDir, RunInfo},
     run::{GpuMemory, OpenGpus, Quiet, RunOptions, execute},
@@ -74,8 +74,14 @@ fn run(dir: &Path, trace: TraceMode, injected: bool) -> Vec<PointRecord> {
     };
     let gpus: OpenGpus<'_> = &|| Err("no telemetry in this test".to_owned());
     let gpu_memory = GpuMemory::before_cells(gpus);
-    let options =
-        RunOptions { cell_program: &cell, interrupted: &AtomicBool::new(false), gpus, gpu_memory, ceilings: dir };
+    let options = RunOptions {
+        cell_program: &cell,
+        interrupted: &AtomicBool::new(false),
+        gpus,
+        gpu_memory,
+        ceilings: dir,
+        suspended_ns: &suspended_ns,
+    };
     execute(&plan, &mut run, Vec::new(), &options, &mut Quiet).unwrap().records
 }
 
