@@ -150,7 +150,7 @@ if promised echo; then
 fi
 if promised vllm; then phase 'vLLM' engine_tests --package tacho-python --test vllm --test vllm_cells; fi
 if promised max; then phase 'MAX' engine_tests --package tacho-python --test max; fi
-if promised sglang; then phase 'SGLang' engine_tests --package tacho-python --test sglang --test sglang_child; fi
+if promised sglang; then phase 'SGLang' engine_tests --package tacho-python --test sglang --test sglang_child --test sglang_child_text; fi
 phase 'Python package and notebook' env TACHO_BIN="$(target_dir)/release/tacho" scripts/python.sh
 phase 'benches, once each' cargo test --release --locked --package tacho --benches
 # Its doubles follow the shims.

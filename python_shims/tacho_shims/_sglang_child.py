@@ -15,6 +15,8 @@ _PATIENCE_S = 60
 
 
 class Child:
+    TOKENIZER = "SGLang's, in its tokenizer manager and its detokenizer"
+
     def __init__(self, asked):
         from sglang.srt.entrypoints.engine import Engine
         from sglang.srt.plugins import load_plugins
@@ -50,6 +52,17 @@ class Child:
     def generate(self, prompts, params):
         answers = self._engine.generate(input_ids=prompts, sampling_params=params)
         return [(answer["output_ids"], *self._ended(answer["meta_info"])) for answer in answers]
+
+    def encode(self, prompts):
+        """Texts as they are: `generate` takes them."""
+        return prompts
+
+    def generate_text(self, prompts, params, detokenise):
+        """With a tokenizer the detokenizer decodes every output, whether it is asked for or not."""
+        texts = bool(prompts) and isinstance(prompts[0], str)
+        answers = self._engine.generate(**{"prompt" if texts else "input_ids": prompts}, sampling_params=params)
+        rows = [(answer["output_ids"], *self._ended(answer["meta_info"])) for answer in answers]
+        return rows, sum(len(answer["text"]) for answer in answers) if detokenise else 0
 
     def prompt_logprobs(self, prompts, starts, params):
         """As `Core.prompt_logprobs`, by SGLang's public call."""

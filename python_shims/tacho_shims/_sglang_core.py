@@ -100,12 +100,33 @@ def server_args(asked):
         raise Unsupported(f"sglang: {error}") from error
 
 
+def _tokenizer(args):
+    """The tokenizer as SGLang's tokenizer manager and its detokenizer load it, of resolved ServerArgs."""
+    from sglang.srt.utils.hf_transformers_utils import get_tokenizer
+
+    backend = {"tokenizer_backend": args.tokenizer_backend} if hasattr(args, "tokenizer_backend") else {}  # 0.5.23
+    return get_tokenizer(
+        # Not resolved where no tokenizer is asked for.
+        args.tokenizer_path or args.model_path,
+        tokenizer_mode=args.tokenizer_mode,
+        trust_remote_code=args.trust_remote_code,
+        revision=args.revision,
+        **backend,
+    )
+
+
 class Core:
+    # SGLang's processes with tokenizers are not here: what they do with theirs is done around the scheduler.
+    TOKENIZER = "SGLang's, called around the scheduler"
+
     def __init__(self, asked):
         from sglang.srt.managers import io_struct
         from sglang.srt.sampling.sampling_params import SamplingParams
 
-        self._scheduler, self._dispatch = _scheduler({**asked, "watchdog_timeout": _NO_WATCHDOG_S})
+        # With a tokenizer of its own the scheduler would prepare every output's decoding, that of calls with ids too.
+        alone = {"skip_tokenizer_init": True, "watchdog_timeout": _NO_WATCHDOG_S}
+        self._scheduler, self._dispatch = _scheduler({**asked, **alone})
+        self._tokenizer = None if asked["skip_tokenizer_init"] else _tokenizer(self._scheduler.server_args)
         self._io = io_struct
         self._compiles = _compiles.of_torch()
         self._params_type = SamplingParams
@@ -211,6 +232,20 @@ class Core:
                         rows[place] = (ids[place], output.prompt_tokens[row], self._finish(output, row))
         self._computed = 0
         return rows
+
+    def encode(self, prompts):
+        """Ids of prompts that are texts, each by itself as SGLang's tokenizer manager does it unless told otherwise."""
+        return [self._tokenizer([one])["input_ids"][0] if isinstance(one, str) else one for one in prompts]
+
+    def generate_text(self, prompts, params, detokenise):
+        """`generate`, and how many characters its outputs have, decoded as SGLang's detokenizer does it, but once at the end."""
+        rows = self.generate(prompts, params)
+        if not detokenise:
+            return rows, 0
+        texts = self._tokenizer.batch_decode(
+            [ids for ids, _, _ in rows], skip_special_tokens=True, spaces_between_special_tokens=True
+        )
+        return rows, sum(map(len, texts))
 
     def prompt_logprobs(self, prompts, starts, params):
         """For each prompt from its start on: [(lp, id)] of its own ids, and a position's two likeliest as [(lp, id)]."""

@@ -7,6 +7,7 @@ more requests than the batch has rows runs them in waves of that many, each to i
 Written against MAX 26.7.
 """
 
+import asyncio
 import os
 import pathlib
 import time
@@ -59,7 +60,7 @@ def load(config):
     retrieved = PIPELINE_REGISTRY.retrieve_factory(pipeline_config)
     pipeline = retrieved.factory()
     print(f"max: compiled or found in the cache, and loaded, in {time.monotonic() - start:.1f} s")
-    return Engine(pipeline, model, device, asked)
+    return Engine(pipeline, retrieved.tokenizer, model, device, asked)
 
 
 def _round_up(tokens):
@@ -70,8 +71,11 @@ def _round_up(tokens):
 
 
 class Engine:
-    def __init__(self, pipeline, model, device, asked):
+    def __init__(self, pipeline, tokenizer, model, device, asked):
         self._pipeline = pipeline
+        self._tokenizer = tokenizer
+        # MAX's tokenizer is asynchronous.
+        self._loop = asyncio.new_event_loop()
         self._model = model
         self._device = device
         self._asked = asked
@@ -80,41 +84,51 @@ class Engine:
         self._rows = int(pipeline.max_batch_size)
         self._compiles = _compiles.of_max()
 
-    def _context(self, prompt, output_tokens, sampling):
-        import numpy
-        from max.pipelines.context import EOSTracker, SamplingParams, TextContext, TokenBuffer
-        from max.pipelines.modeling.types import RequestID
+    def _params(self, sampling, **more):
+        from max.pipelines.context import SamplingParams
 
         temperature, top_p, top_k, seed = sampling
         greedy = temperature <= 0
+        return SamplingParams(
+            temperature=0.0 if greedy else temperature,
+            top_p=1.0 if greedy else top_p,
+            top_k=1 if greedy else (top_k or -1),
+            seed=0 if greedy else seed,
+            # No id ends a sequence: exact lengths.
+            ignore_eos=True,
+            detokenize=False,
+            **more,
+        )
+
+    def _context(self, prompt, output_tokens, sampling):
+        import numpy
+        from max.pipelines.context import EOSTracker, TextContext, TokenBuffer
+        from max.pipelines.modeling.types import RequestID
+
         return TextContext(
             request_id=RequestID(),
             max_length=len(prompt) + output_tokens,
             tokens=TokenBuffer(numpy.asarray(prompt, dtype=numpy.int64)),
-            # No id ends a sequence: exact lengths.
             eos_tracker=EOSTracker(eos_token_ids=set()),
-            sampling_params=SamplingParams(
-                temperature=0.0 if greedy else temperature,
-                top_p=1.0 if greedy else top_p,
-                top_k=1 if greedy else (top_k or -1),
-                seed=0 if greedy else seed,
-                ignore_eos=True,
-                detokenize=False,
-            ),
+            sampling_params=self._params(sampling),
         )
 
-    def generate(self, prompts, output_tokens, samplings):
+    def _run(self, contexts):
+        """The whole sequences, prompts and outputs, of one wave."""
         from max.pipelines.lib.generate import GenerateIterator
 
+        with GenerateIterator.from_contexts(self._pipeline, contexts) as batch:
+            while not batch.done:
+                batch.step()
+                self._steps += 1
+            return batch.sequences
+
+    def generate(self, prompts, output_tokens, samplings):
         rows = []
         for first in range(0, len(prompts), self._rows):
             wave = slice(first, first + self._rows)
             contexts = [self._context(*row) for row in zip(prompts[wave], output_tokens[wave], samplings[wave])]
-            with GenerateIterator.from_contexts(self._pipeline, contexts) as batch:
-                while not batch.done:
-                    batch.step()
-                    self._steps += 1
-                sequences = batch.sequences
+            sequences = self._run(contexts)
             for sequence, prompt, wanted in zip(sequences, prompts[wave], output_tokens[wave]):
                 # MAX gives prompt and output back as one; that the prompt stands there unchanged is what it consumed.
                 consumed = len(prompt) if sequence[: len(prompt)] == list(prompt) else 0
@@ -122,6 +136,43 @@ class Engine:
                 ids = sequence[consumed:]
                 rows.append((ids, consumed, "length" if len(ids) == wanted else "stop"))
         return rows
+
+    async def _text_context(self, prompt, output_tokens, sampling):
+        """A text's context as MAX's own tokenizer makes it, and `max generate` with it; ids as in `_context`."""
+        from max.pipelines.modeling.types import RequestID, TextGenerationRequest
+
+        if not isinstance(prompt, str):
+            return self._context(prompt, output_tokens, sampling)
+        request = TextGenerationRequest(
+            request_id=RequestID(),
+            model_name="model",
+            prompt=prompt,
+            sampling_params=self._params(sampling, max_new_tokens=output_tokens),
+        )
+        return await self._tokenizer.new_context(request)
+
+    async def _text_contexts(self, requests):
+        return await asyncio.gather(*(self._text_context(*request) for request in requests))
+
+    async def _decode(self, outputs):
+        return [await self._tokenizer.decode(ids, skip_special_tokens=True) for ids in outputs]
+
+    def generate_text(self, prompts, output_tokens, samplings, detokenise):
+        """Waves as in `generate`: MAX's tokenizer makes their contexts before, and decodes their outputs after each."""
+        rows, characters = [], 0
+        for first in range(0, len(prompts), self._rows):
+            wave = slice(first, first + self._rows)
+            requests = list(zip(prompts[wave], output_tokens[wave], samplings[wave]))
+            contexts = self._loop.run_until_complete(self._text_contexts(requests))
+            lengths = [len(context.tokens) for context in contexts]
+            outputs = []
+            for sequence, length, wanted in zip(self._run(contexts), lengths, output_tokens[wave]):
+                self._consumed.append((sequence, length))
+                outputs.append(sequence[length:])
+                rows.append((outputs[-1], length, "length" if len(outputs[-1]) == wanted else "stop"))
+            if detokenise:
+                characters += sum(map(len, self._loop.run_until_complete(self._decode(outputs))))
+        return rows, characters
 
     def score(self, prompts, continuations):
         # MAX tells the logits after a prompt, so that every position is the end of a prompt of its own.
@@ -181,6 +232,7 @@ class Engine:
 
     def shutdown(self):
         self._pipeline = None
+        self._loop.close()
 
     def info(self):
         import importlib.metadata

@@ -158,11 +158,20 @@ class Engine:
         self.stats = door.stats
         self.shutdown = door.shutdown
 
+    def generate_text(self, prompts, output_tokens, samplings, detokenise):
+        if self._asked["skip_tokenizer_init"]:
+            raise Unsupported("sglang: text needs SGLang's tokenizer: set skip_tokenizer_init to false")
+        prompts = self._door.encode(prompts)
+        params = [self._params(*request) for request in zip(prompts, output_tokens, samplings)]
+        return self._door.generate_text(prompts, params, detokenise)
+
     def _params(self, prompt, output_tokens, sampling):
         """SGLang's sampling parameters of a request, as its public calls take them; raises for what can never work."""
-        if len(prompt) > self._longest_prompt or len(prompt) + output_tokens > self._longest:
+        # A text's ids are not known here: they are counted when it has answered.
+        length = 0 if isinstance(prompt, str) else len(prompt)
+        if length > self._longest_prompt or length + output_tokens > self._longest:
             raise BadRequest(
-                f"sglang: a prompt of {len(prompt)} and an output of {output_tokens} tokens are longer than this engine takes: "
+                f"sglang: a prompt of {length} and an output of {output_tokens} tokens are longer than this engine takes: "
                 f"{self._longest_prompt} tokens of prompt, {self._longest} in all"
             )
         temperature, top_p, top_k, seed = sampling
@@ -211,6 +220,7 @@ class Engine:
             "kv_pool_dtype": self._door.kv_dtype(),
             "boundary": self._boundary,
             "max_running_requests": state.get("effective_max_running_requests_per_dp"),
+            "tokenizer": None if self._asked["skip_tokenizer_init"] else self._door.TOKENIZER,
             "sgl_kernel": _sgl_kernel(),
             "torch": torch.__version__,
             **self._environment,

@@ -10,6 +10,7 @@ mod guard;
 mod recipe;
 mod server;
 mod stream;
+mod version;
 
 pub use batch::{Batch, run_batch};
 pub use client::{Client, Endpoint, Key, Prompt, body};

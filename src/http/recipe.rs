@@ -8,6 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::version;
 use crate::{
     cache,
     engine::{EngineInfo, LoadConfig},
@@ -24,6 +25,12 @@ pub struct ServerEntry {
     /// name without a slash is looked for on PATH. Empty where the engine ships none: one must be named.
     #[serde(default)]
     pub program: Vec<String>,
+    /// Arguments by which the program says in a line `version: …` which version it is, where its package is not the engine's.
+    #[serde(default)]
+    pub version: Vec<String>,
+    /// What builds the program, where the engine's package does not bring it: a sentence's end.
+    #[serde(default)]
+    pub build_with: Option<String>,
     /// Arguments, with `{model}`, `{port}`, `{max_seqs}`, `{max_model_len}` and `{seed}` filled in.
     pub arguments: Vec<String>,
     /// Environment variables. `{cache}` stands for Tacho's cache, and such a variable gives way to one that is set already.
@@ -113,6 +120,12 @@ impl Recipe<'_> {
         Ok(command)
     }
 
+    /// Which version the program is, by its own words; None where that is the cell's by its package.
+    pub fn version(&self) -> Option<Result<String, String>> {
+        let (program, arguments) = (self.programs(), &self.entry.version);
+        (!arguments.is_empty()).then(|| program.and_then(|program| version::told(&program[0], arguments)))
+    }
+
     /// Variables of the server's environment.
     pub fn env(&self) -> BTreeMap<String, String> {
         let ours = self.entry.env.iter();
@@ -149,7 +162,8 @@ impl Recipe<'_> {
         let first = self.fill(first, 0)?;
         let found = if first.contains('/') { Some(PathBuf::from(&first)) } else { on_path(&first) };
         let found = found.filter(|path| path.is_file()).ok_or_else(|| {
-            format!("{first} is not here (this engine's package does not bring it); put it on PATH, or name one with --server PROGRAM")
+            let build = self.entry.build_with.as_ref().map(|with| format!("; {with}")).unwrap_or_default();
+            format!("{first} is not here (this engine's package does not bring it); put it on PATH, or name one with --server PROGRAM{build}")
         })?;
         let mut programs = vec![found.into_os_string()];
         for part in rest {

@@ -2,6 +2,7 @@
 use serde_json::Value;
 
 use super::HttpError;
+use crate::secrets;
 
 /// What a stream came to, checked against what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(super) fn events(bytes: &[u8]) -> usize {
 /// Reads a stream and holds it against what was asked.
 pub(super) fn read(bytes: &[u8], asked: Asked<'_>) -> Result<Counted, HttpError> {
     let Asked { url, request, .. } = asked;
-    let content = |what: String| HttpError::Content { url: url.to_owned(), what };
+    let content = |what: String| HttpError::Content { url: url.to_owned(), what: secrets::redact(&what) };
     let (mut done, mut finish, mut usage): (bool, Option<String>, Option<(u64, u64)>) = (false, None, None);
     let (mut characters, mut with_text) = (0, 0);
     for event in data(bytes) {
@@ -49,7 +50,8 @@ pub(super) fn read(bytes: &[u8], asked: Asked<'_>) -> Result<Counted, HttpError>
             continue;
         }
         let told: Value = serde_json::from_slice(event).map_err(|error| {
-            let event: String = String::from_utf8_lossy(event).chars().take(200).collect();
+            // Redacted before it is cut: half of a key is one, too.
+            let event: String = secrets::redact(&String::from_utf8_lossy(event)).chars().take(200).collect();
             content(format!("request {request}: an event is no JSON ({error}): {event}"))
         })?;
         if let Some(error) = told.get("error").filter(|error| !error.is_null()) {

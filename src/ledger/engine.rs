@@ -27,16 +27,20 @@ const FEWEST_PROMPTS: u32 = 256;
 pub(super) enum Process {
     InCore,
     ChildCore,
+    /// Where the child-core boundary with text cannot share a process with the one without.
+    ChildText,
     Server,
 }
 
 impl Process {
     /// A server comes last: it is started as the cell says that the engine was set up.
-    const ALL: [Self; 3] = [Self::InCore, Self::ChildCore, Self::Server];
+    const ALL: [Self; 4] = [Self::InCore, Self::ChildCore, Self::ChildText, Self::Server];
 
-    pub fn of(rung: Rung) -> Self {
+    /// `apart` as [`TextEntry::child_decodes_all`](crate::plan::registry::TextEntry::child_decodes_all).
+    pub fn of(rung: Rung, apart: bool) -> Self {
         match rung {
             Rung::Steps | Rung::Generate | Rung::TextIn | Rung::TextOut => Self::InCore,
+            Rung::ChildOut if apart => Self::ChildText,
             Rung::Child | Rung::ChildOut => Self::ChildCore,
             Rung::Http => Self::Server,
         }
@@ -46,6 +50,7 @@ impl Process {
         match self {
             Self::InCore => "in-core",
             Self::ChildCore => "child-core",
+            Self::ChildText => "child-text",
             Self::Server => "server",
         }
     }
@@ -122,12 +127,21 @@ pub(super) fn measure(
         }
     }
     for (point, work) in ledger.points.iter_mut().zip(&measured.work) {
-        layers::settle(point, work.point.workload.seed);
+        layers::settle(point, work.point.workload.seed, apart(entry));
     }
     Ok(ledger)
 }
 
+fn apart(entry: &EngineEntry) -> bool {
+    entry.text.as_ref().is_some_and(|text| text.child_decodes_all)
+}
+
 impl Measured<'_> {
+    /// The process that a rung is measured in.
+    pub fn process(&self, rung: Rung) -> Process {
+        Process::of(rung, apart(self.entry))
+    }
+
     /// Every rung of every point, with why it is not there where it is not.
     fn list(&mut self) {
         for work in &self.work {
@@ -160,9 +174,9 @@ impl Measured<'_> {
         if !self.ask.rungs.contains(&rung) {
             return Some("not asked for (--rungs)".to_owned());
         }
-        let boundary = match Process::of(rung) {
+        let boundary = match self.process(rung) {
             Process::InCore => Some(Boundary::InCore),
-            Process::ChildCore => Some(Boundary::ChildCore),
+            Process::ChildCore | Process::ChildText => Some(Boundary::ChildCore),
             Process::Server => None,
         };
         if let Some(boundary) = boundary.filter(|boundary| !self.entry.boundary.contains(boundary)) {
@@ -212,7 +226,7 @@ impl Measured<'_> {
     pub fn rungs(&self, point: usize, process: Process) -> Vec<Rung> {
         let point = &self.ledger.points[point];
         let open = point.rungs.iter().filter(|record| matches!(record.state, RungState::Measured));
-        open.map(|record| record.rung).filter(|rung| Process::of(*rung) == process).collect()
+        open.map(|record| record.rung).filter(|rung| self.process(*rung) == process).collect()
     }
 
     pub fn record(&mut self, point: usize, rung: Rung) -> Option<&mut RungRecord> {
@@ -287,7 +301,7 @@ impl Measured<'_> {
         match process {
             Process::Server => self.serve(),
             Process::InCore => self.cell(process, Boundary::InCore),
-            Process::ChildCore => self.cell(process, Boundary::ChildCore),
+            Process::ChildCore | Process::ChildText => self.cell(process, Boundary::ChildCore),
         }
     }
 
@@ -344,5 +358,25 @@ impl Measured<'_> {
     /// The ids that prompts are drawn from where there is no tokenizer.
     pub fn ordinary(&self) -> &[IdRange] {
         &self.ordinary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_at_the_child_boundary_has_a_process_of_its_own_where_all_outputs_are_decoded() {
+        let registry = crate::plan::registry::Registry::embedded().unwrap();
+        for (id, child, child_out) in
+            [("vllm", Process::ChildCore, Process::ChildCore), ("sglang", Process::ChildCore, Process::ChildText)]
+        {
+            let apart = apart(registry.get(id).unwrap());
+            assert_eq!(
+                (Process::of(Rung::Child, apart), Process::of(Rung::ChildOut, apart)),
+                (child, child_out),
+                "{id}"
+            );
+        }
     }
 }

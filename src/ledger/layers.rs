@@ -7,11 +7,11 @@ use crate::stats::{
     paired::{Judge, estimate},
 };
 
-/// Fills in what a point's turns come to.
-pub(super) fn settle(point: &mut PointLedger, seed: u64) {
+/// Fills in what a point's turns come to; `apart` as [`Process::of`] takes it.
+pub(super) fn settle(point: &mut PointLedger, seed: u64, apart: bool) {
     let measured: Vec<&RungRecord> =
         point.rungs.iter().filter(|rung| matches!(rung.state, RungState::Measured) && !rung.turns.is_empty()).collect();
-    let work = Work { batch: point.batch, output_tokens: point.output_tokens, seed };
+    let work = Work { batch: point.batch, output_tokens: point.output_tokens, seed, apart };
     let find = |rung: Rung| measured.iter().find(|record| record.rung == rung).copied();
     let layers = measured.iter().filter_map(|to| {
         let from = to.rung.bases().iter().find_map(|base| find(*base))?;
@@ -27,11 +27,12 @@ struct Work {
     batch: u32,
     output_tokens: u32,
     seed: u64,
+    apart: bool,
 }
 
 impl Work {
     fn layer(&self, from: &RungRecord, to: &RungRecord) -> Layer {
-        let blocks = blocks(from, to);
+        let blocks = blocks(from, to, self.apart);
         let judge = Judge { threshold: 0.0, resident: blocks.resident, resamples: RESAMPLES, seed: self.seed };
         let mut layer = Layer {
             from: from.rung,
@@ -75,7 +76,7 @@ struct Blocks {
     resident: bool,
 }
 
-fn blocks(from: &RungRecord, to: &RungRecord) -> Blocks {
+fn blocks(from: &RungRecord, to: &RungRecord, apart: bool) -> Blocks {
     let mut found = Blocks { seconds: Vec::new(), logs: Vec::new(), resident: true };
     let launches = from.turns.iter().map(|turn| turn.launch + 1).max().unwrap_or(0);
     for launch in 0..launches {
@@ -92,7 +93,7 @@ fn blocks(from: &RungRecord, to: &RungRecord) -> Blocks {
                 continue;
             }
             // Rungs of one process alternate in blocks even where processes have launches of their own.
-            let one_process = Process::of(from.rung) == Process::of(to.rung);
+            let one_process = Process::of(from.rung, apart) == Process::of(to.rung, apart);
             found.resident &= one_process || a.iter().chain(&b).all(|turn| turn.resident);
             let mean = |turns: &[TurnRecord], of: fn(f64) -> f64| {
                 turns.iter().map(|turn| of(turn.seconds)).sum::<f64>() / turns.len() as f64
@@ -168,7 +169,7 @@ mod tests {
             layers: Vec::new(),
             totals: Vec::new(),
         };
-        settle(&mut point, 1);
+        settle(&mut point, 1, false);
         point
     }
 

@@ -66,6 +66,9 @@ pub struct ServerRecord {
     pub environment: BTreeMap<String, String>,
     /// Its address, of one that was running already.
     pub endpoint: Option<String>,
+    /// Which version its program says that it is, where its package is not the engine's.
+    #[serde(default)]
+    pub version: Option<String>,
     /// By which name it knows the model.
     pub model: String,
     /// As what prompts were sent.

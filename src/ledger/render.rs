@@ -58,7 +58,9 @@ fn section(text: &mut String, engine: &EngineLedger) {
             crate::http::PromptKind::Ids => "token ids",
             crate::http::PromptKind::Text => "text",
         };
-        let _ = writeln!(text, "- server ({which}), prompts as {prompt}");
+        let version =
+            server.version.as_ref().map(|version| format!(" version {}", escape(version))).unwrap_or_default();
+        let _ = writeln!(text, "- server{version} ({which}), prompts as {prompt}");
     }
     for note in &engine.notes {
         let _ = writeln!(text, "- note: {}", escape(note));

@@ -64,7 +64,7 @@ impl Measured<'_> {
                         continue;
                     }
                     let place = Place { launch, block, second, resident };
-                    let process = Process::of(rung);
+                    let process = self.process(rung);
                     if last.is_some_and(|last| last != process) {
                         park(seats, last);
                     }
@@ -97,7 +97,7 @@ impl Measured<'_> {
                 break;
             }
         }
-        park(seats, Some(Process::of(rung)));
+        park(seats, Some(self.process(rung)));
     }
 
     /// One timed turn; an untimed one before it brings the process's caches and connections back after others had theirs.
@@ -122,7 +122,7 @@ impl Measured<'_> {
         number: u32,
         seats: &mut Seats,
     ) -> Option<TurnRecord> {
-        let process = Process::of(rung);
+        let process = self.process(rung);
         let work = self.work(point, kind, number);
         let seat = seats.get_mut(&process)?;
         let (reason, gone) = match work.map(|work| seat.turn(rung, &work, kind)) {

@@ -95,6 +95,10 @@ pub struct TextEntry {
     /// Options by which its tokenizer is loaded.
     #[serde(default)]
     pub options: crate::engine::Options,
+    /// Whether an engine in child processes decodes every output once it has a tokenizer: its call with text has a process of its own
+    /// then, so that the one with ids alone decodes nothing.
+    #[serde(default)]
+    pub child_decodes_all: bool,
 }
 
 /// How a model is stored.

@@ -7,7 +7,8 @@ Token i of an answer is the text "t<i> ". Faults: `short` (a token too few), `pr
 (another finish reason), `usage` (no counts at all), `usage-short` (no counts and an event too few), `half` (closes in the middle of a
 stream), `no-done` (ends a stream without [DONE]), `error` (an error inside the stream), `500`, `404`, `silent` (never answers),
 `stall` (stops in the middle of a stream), `key` (answers only who sends the bearer
-`open-sesame-9876`, and says to others what they sent), `die` (its process ends at the first request), `never-ready`, `exit` (ends before it is ready),
+`open-sesame-9876`, and says to others what they sent),
+`key-stream` (says in its stream what bearer was sent), `die` (its process ends at the first request), `never-ready`, `exit` (ends before it is ready),
 `children` (leaves a child in a session of its own that outlives it).
 """
 
@@ -95,6 +96,9 @@ class Handler(BaseHTTPRequestHandler):
                 return
             if token == 1 and fault == "stall":
                 time.sleep(3600)
+            if token == 1 and fault == "key-stream":
+                self.event({"error": {"message": f"{self.headers['Authorization']} is no longer welcome"}})
+                break
             if token == 1 and fault == "error":
                 self.event({"error": {"message": "the double ran out of blocks"}})
                 break

@@ -44,6 +44,7 @@ fn max_conforms() {
     let skipped = common::conforms(&mut engine);
     println!("not applicable: {skipped:#?}");
     assert!(skipped.iter().all(|name| STEP_LOOP.contains(&name.as_str())), "{skipped:?}");
+    common::takes_and_gives_text(&mut engine);
     fixed_batch(&mut engine);
     waves(&mut engine, rows);
     engine.shutdown().unwrap();

@@ -15,7 +15,7 @@ fn sglang_conforms_in_core() {
     let config = common::config(
         "sglang",
         "TACHO_TEST_SGLANG",
-        json!({ "dtype": "float32", "device": "cpu", "OMP_NUM_THREADS": 1 }),
+        json!({ "dtype": "float32", "device": "cpu", "OMP_NUM_THREADS": 1, "skip_tokenizer_init": false }),
     );
     // Before anything is loaded: what SGLang does not know, and what is not to be had here.
     for (name, value, kind, words) in [
@@ -45,6 +45,10 @@ fn sglang_conforms_in_core() {
     }
     // Machines differ in what they have for it; it must be said which.
     assert!(info.effective["sgl_kernel"].as_str().is_some_and(|text| !text.is_empty()), "{:?}", info.effective);
+    // Its tokenizer lies beside the scheduler, which goes on without one.
+    assert_eq!(info.effective["skip_tokenizer_init"], json!(true));
+    assert!(info.effective["tokenizer"].as_str().is_some_and(|text| text.contains("around")), "{:?}", info.effective);
     assert_eq!(common::conforms(&mut engine), common::SGLANG_SKIPS);
+    common::takes_and_gives_text(&mut engine);
     engine.shutdown().unwrap();
 }

@@ -1,4 +1,5 @@
 //! What the tests of real engines share. Weights are those of SmolLM2-135M-Instruct (Q4_1, converted to float32).
+#![allow(dead_code, reason = "not every test needs everything")]
 mod named;
 
 use named::named;
@@ -13,7 +14,6 @@ const PROMPT: [u32; 5] = [504, 3575, 282, 4649, 314];
 const FOLLOWS: [u32; 10] = [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34];
 
 /// The checks that SGLang skips: it follows a request's seed only in its deterministic mode, which CPUs do not have.
-#[allow(dead_code, reason = "each test program has this module, and two of them host SGLang")]
 pub const SGLANG_SKIPS: [&str; 1] = ["sampling follows its seed"];
 
 /// The configuration that the conformance checks need; points this process to the environment that `variable` names.
@@ -51,6 +51,29 @@ fn counts_compiles(engine: &mut PythonEngine, batch: &RequestBatch) {
     } else {
         assert!(!after.contains_key(stat::COMPILES) && info.uncounted[stat::COMPILES].contains("child"), "{after:?}");
         assert!(cache.is_null(), "{cache}");
+    }
+}
+
+/// How many characters those are as text: " Paris.\n\nThe answer is: 2".
+const CHARACTERS: u64 = 25;
+
+/// The engine's own tokenizer makes the known ids of the known text, and text of what follows; the call with ids gives the same.
+pub fn takes_and_gives_text(engine: &mut PythonEngine) {
+    let prompt = PROMPT.map(TokenId);
+    let mut batch = RequestBatch::new();
+    for id in 0..2 {
+        batch.push(Request { id: RequestId(id), prompt: &prompt, output_tokens: 10, sampling: Sampling::default() });
+    }
+    let texts = vec!["The capital of France is".to_owned(); 2];
+    let given = prompt.iter().copied();
+    let ids = (0..2).fold(0_u64, |sum, id| sum.wrapping_add(ids_digest(RequestId(id), given.clone())));
+    for (texts, detokenise) in [(Some(texts.as_slice()), false), (Some(&texts), true), (None, true)] {
+        engine.reset().unwrap();
+        let (answer, characters) = engine.generate_text(&batch, texts, detokenise).unwrap();
+        assert_eq!(answer.ids, [FOLLOWS, FOLLOWS].concat().into_iter().map(TokenId).collect::<Vec<_>>());
+        assert!(answer.rows.iter().all(|row| row.input_tokens == PROMPT.len() as u32));
+        assert_eq!(characters, if detokenise { 2 * CHARACTERS } else { 0 }, "{texts:?}");
+        assert!(engine.consumed_digest().is_none_or(|consumed| consumed == ids), "{texts:?}");
     }
 }
 
