@@ -167,7 +167,7 @@ static REGISTRY: LazyLock<Option<Registry>> = LazyLock::new(|| Registry::embedde
 
 /// Whether a running engine was read to prepare a step while another one runs.
 pub fn overlaps(info: &EngineInfo) -> bool {
-    let mapping = REGISTRY.as_ref().and_then(|registry| registry.get(&info.engine)).map(|entry| &entry.lock);
+    let mapping = REGISTRY.as_ref().and_then(|registry| registry.get(&info.engine).ok()).map(|entry| &entry.lock);
     let told = || serde_json::to_value(info).unwrap_or_default();
     let found = mapping.zip(field("overlap")).map(|(mapping, field)| mapping.read(field, &told()));
     matches!(found, Some(Known::Value { value: Json::Bool(true), declared: None, set: None }))
