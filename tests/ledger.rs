@@ -189,7 +189,7 @@ fn a_key_reaches_its_server_and_nothing_else() {
     }
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start("key");
-    let args = ["--rungs", "generate,http", "--blocks", "1", "--endpoint", &running.url, "--endpoint-key-env"];
+    let args = ["--rungs", "generate,http", "--endpoint", &running.url, "--endpoint-key-env"];
     let run = |name: &str, variable: &str, key: &str| {
         let out = dir.path().join(name);
         let output = ledger(&out, &args).arg(variable).env("DOORS_API_KEY", key).env("DOOR", key).output().unwrap();
@@ -197,7 +197,7 @@ fn a_key_reaches_its_server_and_nothing_else() {
     };
     let (out, output) = run("right", "DOORS_API_KEY", "open-sesame-9876");
     assert!(output.status.success(), "{}", said(&output));
-    assert_eq!(http(&read(&out).engines[0].points[0]).1, 2, "{}", said(&output));
+    assert_eq!(http(&read(&out).engines[0].points[0]).1, 12, "{}", said(&output));
     let all = everything(&out, &output);
     assert!(all.contains("DOORS_API_KEY") && !all.contains("open-sesame"), "{all}");
     // The wrong one comes back in the server's answer, which is a reason.

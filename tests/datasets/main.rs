@@ -85,10 +85,12 @@ impl Place {
     }
 
     /// The rows of a run's points.
+    /// The rows of `points.json`. Other tests run beside: no trial is run again for that.
     fn run(&self, args: &[&str]) -> Vec<Value> {
         let dir = self.path("run");
         let _ = fs::remove_dir_all(&dir);
-        let output = self.tacho(&[&["run", "--quiet", "--out", text(&dir)][..], args].concat());
+        let output =
+            self.tacho(&[&["run", "--quiet", "--max-machine-load", "100%", "--out", text(&dir)][..], args].concat());
         assert!(output.status.success(), "{args:?}: {}", stderr(&output));
         let rows: Value = serde_json::from_slice(&fs::read(dir.join("points.json")).unwrap()).unwrap();
         rows.as_array().unwrap().clone()
