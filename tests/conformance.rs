@@ -142,6 +142,9 @@ fn a_real_model_is_measured_through_the_whole_program() {
         "2",
         "--latency-trials",
         "1",
+        // Other tests run beside: no trial is run again for that.
+        "--max-machine-load",
+        "100%",
         "--out",
         dir.to_str().unwrap(),
     ]);
