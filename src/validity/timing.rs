@@ -34,8 +34,8 @@ pub(super) fn clock_agreement(trial: &TrialRecord, overlapped: Option<&Point>) -
         let why = trial.summary.device.null_reason();
         return Finding::unknown(why.unwrap_or("the device's clock was not read"));
     };
-    let one_step = overlapped.and_then(|point| step_share(trial, point)).unwrap_or(0.0);
-    if (-MAX_DISAGREEMENT..=MAX_DISAGREEMENT + one_step).contains(&apart) {
+    let one_step = overlapped.and_then(|point| step_share(trial, point)).filter(|share| *share > MAX_DISAGREEMENT);
+    if (-MAX_DISAGREEMENT..=one_step.unwrap_or(MAX_DISAGREEMENT)).contains(&apart) {
         return Finding::Good;
     }
     let sentence = format!(
@@ -43,11 +43,9 @@ pub(super) fn clock_agreement(trial: &TrialRecord, overlapped: Option<&Point>) -
          after the engine said that it was done",
         apart * 100.0,
         MAX_DISAGREEMENT * 100.0,
-        if one_step > 0.0 {
-            format!(", and {:.2} % for a step that is launched ahead", one_step * 100.0)
-        } else {
-            String::new()
-        }
+        one_step
+            .map(|share| format!(", or up to {:+.2} % for a step that is launched ahead", share * 100.0))
+            .unwrap_or_default()
     );
     Finding::bad(sentence, &[("apart", apart.abs()), ("limit", MAX_DISAGREEMENT)])
 }
