@@ -1,7 +1,7 @@
 //! Whether a ratio between two measured points may be shown.
 use super::{Difference, LockRecord, Ratio, fields::MODEL_FAMILY, judge, lock::of_label};
 use crate::{
-    agreement::Verdict,
+    agreement::{Agreement, Taker, Verdict},
     results::{PointRecord, RunInfo},
 };
 
@@ -19,18 +19,36 @@ pub fn between(a: (&RunInfo, &PointRecord), b: (&RunInfo, &PointRecord), allowed
     }
 }
 
-/// What `tacho agree` found of two configurations of a run, where it called them different.
+/// What `tacho agree` found of the two configurations in one of the runs, where it called them different.
 fn disagreement(a: (&RunInfo, &PointRecord), b: (&RunInfo, &PointRecord)) -> Option<Difference> {
-    // A label is a run's own.
-    let agreement = a.0.agreement.as_ref().filter(|_| a.0.run_id == b.0.run_id)?;
-    let (one, other) = (label_of(a)?, label_of(b)?);
-    let pair = agreement.pair(one, other).filter(|pair| pair.verdict == Some(Verdict::Different))?;
-    Some(Difference {
-        field: MODEL_FAMILY.to_owned(),
-        a: one.to_owned(),
-        b: format!("{other}, which `tacho agree` found different"),
-        blocking: Some(format!("`tacho agree` found them different: {}", pair.why)),
+    let same_run = a.0.run_id == b.0.run_id;
+    let asked = [Some(a.0), Some(b.0).filter(|_| !same_run)];
+    asked.into_iter().flatten().find_map(|info| {
+        let agreement = info.agreement.as_ref()?;
+        let (ones, others) = (names_in(info, agreement, a), names_in(info, agreement, b));
+        let found = ones.iter().flat_map(|one| others.iter().filter_map(move |other| agreement.pair(one, other)));
+        let pair = found.into_iter().find(|pair| pair.verdict == Some(Verdict::Different))?;
+        let of = if same_run { String::new() } else { format!(" in run {}", info.run_id) };
+        let (one, other) = if ones.contains(&pair.a.as_str()) { (&pair.a, &pair.b) } else { (&pair.b, &pair.a) };
+        Some(Difference {
+            field: MODEL_FAMILY.to_owned(),
+            a: one.clone(),
+            b: format!("{other}, which `tacho agree` found different{of}"),
+            blocking: Some(format!("`tacho agree` found them different{of}: {}", pair.why)),
+        })
     })
+}
+
+/// By which labels an agreement of the run `asked` knows a point's configuration. A label is a run's own: a point of another run is
+/// any configuration of its engine with its weights, as where a [family](crate::agreement::Agreement::family) is told.
+fn names_in<'a>(asked: &RunInfo, agreement: &'a Agreement, of: (&'a RunInfo, &PointRecord)) -> Vec<&'a str> {
+    if of.0.run_id == asked.run_id {
+        return label_of(of).into_iter().collect();
+    }
+    let same = |taker: &&Taker| {
+        taker.engine == of.1.point.engine.id && taker.model_digest.is_some() && taker.model_digest == of.1.model_digest
+    };
+    agreement.engines.iter().filter(same).map(|taker| taker.label.as_str()).collect()
 }
 
 /// The judgement with a difference more, unless it has one of that field.
@@ -169,6 +187,46 @@ mod tests {
         agreement.pairs[0].verdict = Some(Verdict::Numerics);
         info.agreement = Some(agreement);
         assert!(!fields(ratio(&info, &[])).contains(&MODEL_FAMILY.to_owned()));
+    }
+
+    #[test]
+    fn what_one_runs_agreement_found_holds_for_another_run_of_the_same_engine_and_weights() {
+        let (mut asked, [_, vllm]) = run("float32", "float32");
+        let (mut other, [llama, _]) = run("float32", "float32");
+        other.run_id = "another".to_owned();
+        let taker = |engine: &str, digest: &str| {
+            serde_json::json!({"label": format!("{engine} #1"), "engine": engine, "failed": null, "version": "1", "double": null,
+                "device": "cpu", "model_digest": digest, "dtype": "f32", "outputs": [], "scores": null,
+                "scores_null_reason": null, "floor": {"runs_parted": 0, "batch_parted": 0, "runs_lp": null, "batch_lp": null}})
+        };
+        let agreement = |digest: &str| -> Agreement {
+            serde_json::from_value(serde_json::json!({
+                "key": "k", "build": "b", "prompts": [], "tokens": 1,
+                "engines": [taker("vllm", "the same"), taker("llama.cpp", digest)],
+                "pairs": [{"a": "vllm", "b": "llama.cpp #1", "verdict": "different", "why": "other weights", "floor": 0.0,
+                    "identical": 0, "divergences": [], "forced": null}],
+            }))
+            .unwrap()
+        };
+        let found = |asked: &RunInfo| {
+            [((asked, &vllm), (&other, &llama)), ((&other, &llama), (asked, &vllm))].map(|(a, b)| {
+                let fields = match between(a, b, &[]) {
+                    Ratio::Labelled(all) | Ratio::Refused(all) => all,
+                    ratio => panic!("{ratio:?}"),
+                };
+                fields.into_iter().find(|one| one.field == MODEL_FAMILY).map(|one| (one.a, one.b))
+            })
+        };
+        assert_eq!(found(&asked), [None, None]);
+        asked.agreement = Some(agreement("the same"));
+        let words = |label: &str| format!("{label}, which `tacho agree` found different in run {}", asked.run_id);
+        assert_eq!(
+            found(&asked),
+            [Some(("vllm".to_owned(), words("llama.cpp #1"))), Some(("llama.cpp #1".to_owned(), words("vllm"))),]
+        );
+        // Other weights of that engine were not asked.
+        asked.agreement = Some(agreement("another file"));
+        assert_eq!(found(&asked), [None, None]);
     }
 
     #[test]
