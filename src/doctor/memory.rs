@@ -79,6 +79,9 @@ fn judge(weights: f64, kv: &[(u32, f64)], room: &Room) -> Check {
             "expect preemptions or failures there; lower batch, concurrency or lengths",
         );
     }
+    if room.unknown_use {
+        return Check::warning(NAME, needs, "see that nothing else holds memory there (nvidia-smi)");
+    }
     Check::ok(NAME, needs)
 }
 
@@ -99,8 +102,8 @@ fn weights_of(model: &Model) -> f64 {
 /// What the engine may use now, in bytes.
 struct Room {
     free: f64,
-    /// Of GPUs: all their memory.
-    total: Option<f64>,
+    /// Of GPUs: all their memory, and how many they are. What is free is as much as the fullest has, on each.
+    total: Option<(f64, usize)>,
     /// Whether the driver did not tell how much of it others hold.
     unknown_use: bool,
 }
@@ -109,10 +112,14 @@ impl fmt::Display for Room {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.total {
             None => write!(out, "{} of free memory", bytes_text(self.free)),
-            Some(total) if self.unknown_use => {
-                write!(out, "{} on the GPU, of which the driver does not tell how much is free", bytes_text(total))
+            Some((total, gpus)) => {
+                let place = if gpus == 1 { "the GPU".to_owned() } else { format!("{gpus} GPUs, by the fullest") };
+                if self.unknown_use {
+                    write!(out, "{} on {place}, of which the driver does not tell how much is free", bytes_text(total))
+                } else {
+                    write!(out, "{} free of {} on {place}", bytes_text(self.free), bytes_text(total))
+                }
             }
-            Some(total) => write!(out, "{} free of {} on the GPU", bytes_text(self.free), bytes_text(total)),
         }
     }
 }
@@ -123,15 +130,23 @@ fn room(around: &mut Surroundings<'_>, cell: &CellPlan) -> Result<Room, String> 
         let ways = cell.load.options.iter().filter(|(name, _)| WAYS.contains(&name.as_str()));
         let ways = ways.filter_map(|(_, value)| value.as_u64()).product::<u64>().max(1) as usize;
         let used_of = &devices[..ways.min(devices.len())];
-        let total: Option<u64> = used_of.iter().map(|device| device.memory_bytes).sum();
-        let total = total.ok_or("the GPU does not tell its memory")?;
         let probe = around.gpus.as_mut().map_err(|why| why.clone())?;
-        let used: Option<u64> = used_of
-            .iter()
-            .map(|device| probe.read(device, &[]).ok().and_then(|reading| reading.memory_used_bytes))
-            .sum();
-        let free = total.saturating_sub(used.unwrap_or(0)) as f64;
-        return Ok(Room { free, total: Some(total as f64), unknown_use: used.is_none() });
+        let mut unknown_use = false;
+        let mut each = Vec::new();
+        for device in used_of {
+            let total = device.memory_bytes.ok_or("the GPU does not tell its memory")?;
+            let used = probe.read(device, &[]).ok().and_then(|reading| reading.memory_used_bytes);
+            unknown_use |= used.is_none();
+            each.push((total.saturating_sub(used.unwrap_or(0)), total));
+        }
+        // An engine shares its work out evenly: the fullest GPU is the first that has no room.
+        let least = each.iter().map(|(free, _)| *free).min().unwrap_or(0);
+        let total: u64 = each.iter().map(|(_, total)| total).sum();
+        return Ok(Room {
+            free: (least * each.len() as u64) as f64,
+            total: Some((total as f64, each.len())),
+            unknown_use,
+        });
     }
     let text = around.read("/proc/meminfo").ok_or("the kernel does not tell how much memory is free")?;
     let kib = text
@@ -248,7 +263,43 @@ mod tests {
         let shared = found(Some(12_000_000_000));
         assert!(shared.state == State::Problem && shared.found.contains("of 12.0 GB free of 24.0 GB"), "{shared:?}");
         let untold = found(None);
-        assert!(untold.state == State::Ok && untold.found.contains("does not tell how much is free"), "{untold:?}");
+        assert!(
+            untold.state == State::Warning && untold.found.contains("does not tell how much is free"),
+            "{untold:?}"
+        );
+    }
+
+    #[test]
+    fn of_several_gpus_the_fullest_decides() {
+        let machine = testing::Machine::new();
+        llama(machine.path("/").as_path());
+        let mut plan = testing::plan(1, 1);
+        plan.points[0].engine.id = "llama.cpp".to_owned();
+        plan.points[0]
+            .engine
+            .options
+            .extend([("n_gpu_layers".to_owned(), json!(99)), ("tensor_parallel_size".to_owned(), json!(2))]);
+        plan.points[0].model = Some(machine.path("/"));
+        let found = |used: [u64; 2]| {
+            let devices = ["GPU-a", "GPU-b"].map(|uuid| GpuDevice {
+                uuid: uuid.to_owned(),
+                memory_bytes: Some(24_000_000_000),
+                ..GpuDevice::default()
+            });
+            let readings =
+                used.map(|bytes| vec![GpuReading { memory_used_bytes: Some(bytes), ..GpuReading::default() }]);
+            let mut around = machine.around();
+            around.gpus = Ok(Box::new(RecordedGpu::new(devices.to_vec(), readings.to_vec())));
+            checks(&mut around, Some(&plan)).remove(0)
+        };
+        let even = found([8_000_000_000; 2]);
+        assert!(
+            even.state == State::Ok && even.found.ends_with("of 32.0 GB free of 48.0 GB on 2 GPUs, by the fullest"),
+            "{even:?}"
+        );
+        // As much is free in all, and 16 GB of weights do not fit twice into what the one has.
+        let odd = found([0, 18_000_000_000]);
+        assert!(odd.state == State::Problem && odd.found.contains("of 12.0 GB free of 48.0 GB"), "{odd:?}");
     }
 
     #[test]
