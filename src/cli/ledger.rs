@@ -119,7 +119,8 @@ pub fn ledger(args: &LedgerArgs, matches: &ArgMatches) -> Result<ExitCode, Failu
     let ask = Ask {
         cell_program: &cell_program,
         tacho: std::env::current_exe()?,
-        server: args.server.clone(),
+        // Absolute: a name without a slash would be looked for in PATH.
+        server: args.server.as_ref().map(std::path::absolute).transpose()?,
         endpoint,
         endpoint_model: args.endpoint_model.clone(),
         prompt: args.http_prompt.as_deref().map(|kind| if kind == "text" { PromptKind::Text } else { PromptKind::Ids }),
