@@ -80,10 +80,16 @@ for name in ${only//,/ }; do
     sglang-one-batch) python_peer "$name" sglang --tool one-batch "${dtype[@]}" ;;
     max) python_peer max max ;;
     trtllm)
-        if have trtllm-bench; then
-            missing trtllm "present, but no script drives it yet"
-        else
+        # No environment of Tacho's: the library's wheels come from its vendor. The python beside its benchmark is its own.
+        if ! bench=$(command -v trtllm-bench); then
             missing trtllm "trtllm-bench is not on PATH"
+        elif ! model=$("$root/scripts/model.sh" --safetensors); then
+            missing trtllm "there is no model folder: scripts/model.sh --safetensors"
+        else
+            python=$(dirname "$bench")/python3
+            [ -x "$python" ] || python=$(command -v python3)
+            peer trtllm "$here/trtllm.sh" --python "$python" --bench "$bench" --model "$model" --rounds "$rounds" --seconds "$seconds" \
+                --tacho "$tacho" --keep "$out/trtllm"
         fi
         ;;
     load)
