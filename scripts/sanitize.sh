@@ -105,7 +105,8 @@ address() {
 }
 
 cupti() {
-    export RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes"
+    # The collector is loaded by a program of ours and finds the sanitizer in it.
+    export RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes -Clink-arg=-rdynamic"
     export ASAN_OPTIONS=detect_leaks=1:detect_odr_violation=0
     covers cupti 'CUPTI collector and its double' \
         cargo "+$nightly" test --release --locked --target "$host" -p tacho-cupti -p tacho-cupti-double

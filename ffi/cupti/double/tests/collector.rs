@@ -4,7 +4,7 @@ mod common;
 use std::{
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::{PROGRAM, collector, cupti};
@@ -17,9 +17,14 @@ fn program(tracing: &Tracing, count: u64) -> Command {
     command
 }
 
-/// Waits until the collector in the process has said that it is there.
-fn wait_for_state(tracing: &Tracing) {
+/// Waits until the collector in the process has said that it is there, which a process that cannot load it never does.
+fn wait_for_state(tracing: &Tracing, child: &mut Child) {
+    let began = Instant::now();
     while tracing.states().unwrap().is_empty() {
+        if began.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            panic!("no collector has shown itself in 60 s; {PROGRAM} says why on standard error");
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -47,7 +52,7 @@ fn every_kernel_between_on_and_off_is_in_the_file_and_memory_stays_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let mut tracing = Tracing::create(&dir.path().join("trace")).unwrap();
     let mut child = program(&tracing, COUNT).spawn().unwrap();
-    wait_for_state(&tracing);
+    wait_for_state(&tracing, &mut child);
     tracing.record(true).unwrap();
     wait_for_emitted(&mut child);
     tracing.record(false).unwrap();
@@ -78,7 +83,7 @@ fn a_process_that_ends_while_it_is_recorded_leaves_everything() {
     let dir = tempfile::tempdir().unwrap();
     let mut tracing = Tracing::create(&dir.path().join("trace")).unwrap();
     let mut child = program(&tracing, 5000).env("TACHO_DOUBLE_EXIT_EARLY", "1").spawn().unwrap();
-    wait_for_state(&tracing);
+    wait_for_state(&tracing, &mut child);
     // It ends as soon as it has recorded, and may have done so before it is asked whether it heard: nobody is left then.
     let _ = tracing.record(true);
     assert!(child.wait().unwrap().success());
@@ -92,7 +97,7 @@ fn a_killed_process_leaves_whole_records() {
     let dir = tempfile::tempdir().unwrap();
     let mut tracing = Tracing::create(&dir.path().join("trace")).unwrap();
     let mut child = program(&tracing, 200_000).spawn().unwrap();
-    wait_for_state(&tracing);
+    wait_for_state(&tracing, &mut child);
     tracing.record(true).unwrap();
     wait_for_emitted(&mut child);
     std::thread::sleep(Duration::from_millis(500));
@@ -109,7 +114,7 @@ fn without_cupti_the_program_runs_and_the_harness_learns_why_there_is_no_trace()
     let dir = tempfile::tempdir().unwrap();
     let mut tracing = Tracing::create(&dir.path().join("trace")).unwrap();
     let mut child = program(&tracing, 10).env("TACHO_CUPTI", "/nonexistent/libcupti.so").spawn().unwrap();
-    wait_for_state(&tracing);
+    wait_for_state(&tracing, &mut child);
     let error = tracing.record(true).unwrap_err();
     assert!(error.contains("is not traced: TACHO_CUPTI names no library that can be loaded"), "{error}");
     assert!(child.try_wait().unwrap().is_none(), "the program goes on");
