@@ -1,7 +1,7 @@
 //! Whether a ratio between two measured points may be shown.
 use super::{Difference, LockRecord, Ratio, fields::MODEL_FAMILY, judge, lock::of_label};
 use crate::{
-    agreement::{Agreement, Taker, Verdict},
+    agreement::{Agreement, PairAgreement, Taker, Verdict},
     results::{PointRecord, RunInfo},
 };
 
@@ -19,15 +19,18 @@ pub fn between(a: (&RunInfo, &PointRecord), b: (&RunInfo, &PointRecord), allowed
     }
 }
 
-/// What `tacho agree` found of the two configurations in one of the runs, where it called them different.
+/// What `tacho agree` found of the two configurations in one of the runs, where it called them different: all that they can be meant
+/// to be.
 fn disagreement(a: (&RunInfo, &PointRecord), b: (&RunInfo, &PointRecord)) -> Option<Difference> {
     let same_run = a.0.run_id == b.0.run_id;
     let asked = [Some(a.0), Some(b.0).filter(|_| !same_run)];
     asked.into_iter().flatten().find_map(|info| {
         let agreement = info.agreement.as_ref()?;
         let (ones, others) = (names_in(info, agreement, a), names_in(info, agreement, b));
-        let found = ones.iter().flat_map(|one| others.iter().filter_map(move |other| agreement.pair(one, other)));
-        let pair = found.into_iter().find(|pair| pair.verdict == Some(Verdict::Different))?;
+        let met = ones.iter().flat_map(|one| others.iter().map(move |other| (one, other)));
+        let pairs: Option<Vec<_>> = met.map(|(one, other)| agreement.pair(one, other)).collect();
+        let different = |pairs: &Vec<&PairAgreement>| pairs.iter().all(|it| it.verdict == Some(Verdict::Different));
+        let pair = *pairs.filter(different)?.first()?;
         let of = if same_run { String::new() } else { format!(" in run {}", info.run_id) };
         let (one, other) = if ones.contains(&pair.a.as_str()) { (&pair.a, &pair.b) } else { (&pair.b, &pair.a) };
         Some(Difference {
@@ -40,15 +43,18 @@ fn disagreement(a: (&RunInfo, &PointRecord), b: (&RunInfo, &PointRecord)) -> Opt
 }
 
 /// By which labels an agreement of the run `asked` knows a point's configuration. A label is a run's own: a point of another run is
-/// any configuration of its engine with its weights, as where a [family](crate::agreement::Agreement::family) is told.
+/// the configuration of its engine with its weights and options, or, where none has those options, any with its weights.
 fn names_in<'a>(asked: &RunInfo, agreement: &'a Agreement, of: (&'a RunInfo, &PointRecord)) -> Vec<&'a str> {
     if of.0.run_id == asked.run_id {
         return label_of(of).into_iter().collect();
     }
+    let spec = &of.1.point.engine;
     let same = |taker: &&Taker| {
-        taker.engine == of.1.point.engine.id && taker.model_digest.is_some() && taker.model_digest == of.1.model_digest
+        taker.engine == spec.id && taker.model_digest.is_some() && taker.model_digest == of.1.model_digest
     };
-    agreement.engines.iter().filter(same).map(|taker| taker.label.as_str()).collect()
+    let some: Vec<&str> = agreement.engines.iter().filter(same).map(|taker| taker.label.as_str()).collect();
+    let alike = |label: &&str| asked.engines.get(*label).is_some_and(|engine| engine.asked.options == spec.options);
+    some.iter().copied().find(alike).map_or(some, |label| vec![label])
 }
 
 /// The judgement with a difference more, unless it has one of that field.
@@ -227,6 +233,50 @@ mod tests {
         // Other weights of that engine were not asked.
         asked.agreement = Some(agreement("another file"));
         assert_eq!(found(&asked), [None, None]);
+    }
+
+    #[test]
+    fn the_same_configuration_in_two_runs_is_not_taken_for_another_one_that_disagrees() {
+        let (mut asked, [llama, _]) = run("float32", "float32");
+        let mut coarse = asked.engines["llama.cpp"].clone();
+        coarse.asked.options.insert("type_k".to_owned(), "q4_0".into());
+        asked.engines.insert("llama.cpp coarse".to_owned(), coarse);
+        let taker = |label: &str| Taker {
+            label: label.to_owned(),
+            engine: "llama.cpp".to_owned(),
+            model_digest: Some("the same".to_owned()),
+            ..Taker::default()
+        };
+        let pair = PairAgreement {
+            a: "llama.cpp".to_owned(),
+            b: "llama.cpp coarse".to_owned(),
+            verdict: Some(Verdict::Different),
+            why: "coarser keys".to_owned(),
+            floor: 0.0,
+            identical: 0,
+            divergences: Vec::new(),
+            forced: None,
+        };
+        asked.agreement = Some(Agreement {
+            key: "k".to_owned(),
+            build: "b".to_owned(),
+            prompts: Vec::new(),
+            tokens: 1,
+            engines: vec![taker("llama.cpp"), taker("llama.cpp coarse")],
+            pairs: vec![pair],
+        });
+        let (mut other, [again, _]) = run("float32", "float32");
+        other.run_id = "another".to_owned();
+        let ratio = |point: &PointRecord| between((&asked, &llama), (&other, point), &[]);
+        assert_eq!(ratio(&again), Ratio::Plain);
+        let with = |value: &str| {
+            let mut point = again.clone();
+            point.point.engine.options.insert("type_k".to_owned(), value.into());
+            point
+        };
+        assert!(ratio(&with("q4_0")).is_refused());
+        // Neither of the two that were asked: it may be either.
+        assert_eq!(ratio(&with("f16")), Ratio::Plain);
     }
 
     #[test]
