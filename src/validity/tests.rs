@@ -371,7 +371,7 @@ fn a_plan_may_ask_for_hits_and_allow_preemptions() {
 #[test]
 fn a_step_that_is_launched_ahead_may_go_on_behind_the_last_token_but_no_second_one() {
     // 64 requests of 64 tokens; all at once, a step is 1/64 of the trial, 1.56 %.
-    let judged_of = |batch: u32, engine: &str, effective: &[(&str, bool)], factor: f64| {
+    let point_of = |batch: u32, engine: &str, effective: &[(&str, bool)], factor: f64| {
         let mut record = good(true);
         record.point.load = Load::Offline { batch };
         let info = record.engine.as_mut().unwrap();
@@ -381,7 +381,10 @@ fn a_step_that_is_launched_ahead_may_go_on_behind_the_last_token_but_no_second_o
             (trial.summary.requests, trial.summary.output_tokens) = (64, 4096);
             trial.summary.device = DeviceTime::Seconds(trial.summary.seconds() * factor);
         }
-        judged(&record).0
+        record
+    };
+    let judged_of = |batch: u32, engine: &str, effective: &[(&str, bool)], factor: f64| {
+        judged(&point_of(batch, engine, effective, factor)).0
     };
     let judged_with = |engine: &str, effective: &[(&str, bool)], factor: f64| judged_of(64, engine, effective, factor);
     let overlapped = [("disable_overlap_schedule", false)];
@@ -391,6 +394,11 @@ fn a_step_that_is_launched_ahead_may_go_on_behind_the_last_token_but_no_second_o
     for (batch, factor, fine) in [(26, 1.006, true), (26, 1.012, false), (16, 1.0045, true), (16, 1.0075, false)] {
         let expected = if fine { vec![] } else { vec![Code::ClockAgreement] };
         assert_eq!(judged_of(batch, "sglang", &overlapped, factor), expected, "{batch} {factor}");
+    }
+    // The limit that is told is the one that was broken.
+    for (factor, limit) in [(1.032, 1.0 / 64.0), (0.98, 0.005)] {
+        let found = certify(&point_of(64, "sglang", &overlapped, factor), &basis()).reasons.remove(0);
+        assert!((found.evidence["limit"] - limit).abs() < 1e-12, "{found:?}");
     }
     for (engine, effective, factor) in [
         ("sglang", &overlapped[..], 1.032), // two steps

@@ -35,7 +35,8 @@ pub(super) fn clock_agreement(trial: &TrialRecord, overlapped: Option<&Point>) -
         return Finding::unknown(why.unwrap_or("the device's clock was not read"));
     };
     let one_step = overlapped.and_then(|point| step_share(trial, point)).filter(|share| *share > MAX_DISAGREEMENT);
-    if (-MAX_DISAGREEMENT..=one_step.unwrap_or(MAX_DISAGREEMENT)).contains(&apart) {
+    let limit = one_step.filter(|_| apart > 0.0).unwrap_or(MAX_DISAGREEMENT);
+    if apart.abs() <= limit {
         return Finding::Good;
     }
     let sentence = format!(
@@ -47,7 +48,7 @@ pub(super) fn clock_agreement(trial: &TrialRecord, overlapped: Option<&Point>) -
             .map(|share| format!(", or up to {:+.2} % for a step that is launched ahead", share * 100.0))
             .unwrap_or_default()
     );
-    Finding::bad(sentence, &[("apart", apart.abs()), ("limit", MAX_DISAGREEMENT)])
+    Finding::bad(sentence, &[("apart", apart.abs()), ("limit", limit)])
 }
 
 /// An offline trial's mean step over its time, where each sequence gets a token a step: sequences at once / output tokens. Steps that
