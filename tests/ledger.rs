@@ -149,6 +149,19 @@ fn a_server_that_tacho_starts_is_a_rung_and_is_gone_afterwards() {
 }
 
 #[test]
+fn a_server_program_of_the_current_folder_needs_no_slash() {
+    if !can_run() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(double(), dir.path().join("my-server")).unwrap();
+    let output = ledger(&dir.path().join("l"), &["--server", "my-server"]).current_dir(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let command = read(&dir.path().join("l")).engines[0].server.as_ref().unwrap().command.clone().unwrap();
+    assert!(Path::new(&command[0]).is_absolute() && command[0].ends_with("/my-server"), "{command:?}");
+}
+
+#[test]
 fn a_server_that_runs_already_takes_the_row_and_lives_on() {
     if !can_run() {
         return;

@@ -25,12 +25,13 @@ def main():
         for row in rows:
             if (row["status"], row["boundary"], row["output_tokens"]) != ("ok", boundary, tokens):
                 sys.exit(f"round {number}: Tacho measured something else: {row}")
-        doubles |= {row["double"] for row in rows if row["double"]} | {theirs["double"] for _ in range("double" in theirs)}
+        doubles |= {row["double"] for row in rows} | {theirs.get("double")}
         ours = statistics.median(row["seconds"] for row in rows)
         rates.append((tokens / ours, tokens / theirs["performance"]["total_latency_ms"] * 1e3))
         print("round {}: tacho {:.1f}, peer {:.1f}".format(number, *rates[-1]), file=sys.stderr)
     what = f"{requests} requests, {length} in and {output} out, {boundary}, medians over {rounds} rounds"
-    named = f"; NO MEASUREMENT, doubles: {', '.join(sorted(doubles))}" if doubles else ""
+    doubles = sorted(doubles - {None})
+    named = f"; NO MEASUREMENT, doubles: {', '.join(doubles)}" if doubles else ""
     show(f"output tokens/s, {what}; peer: trtllm-bench throughput{named}", "by", "trtllm-bench", {"rounds": rates})
 
 

@@ -239,30 +239,37 @@ mod tests {
         assert_eq!(found(100 << 20).state, State::Ok);
     }
 
-    #[test]
-    fn what_others_hold_of_a_gpu_is_not_free() {
+    /// What is said of a point on GPUs of 24 GB each, of which so much is in use.
+    fn on_gpus(used: &[Option<u64>]) -> Check {
         let machine = testing::Machine::new();
         llama(machine.path("/").as_path());
         let mut plan = testing::plan(1, 1);
         plan.points[0].engine.id = "llama.cpp".to_owned();
-        plan.points[0].engine.options.insert("n_gpu_layers".to_owned(), json!(99));
+        let options = [("n_gpu_layers", 99), ("tensor_parallel_size", used.len())];
+        plan.points[0].engine.options.extend(options.map(|(name, value)| (name.to_owned(), json!(value))));
         plan.points[0].model = Some(machine.path("/"));
-        let found = |used: Option<u64>| {
-            let device =
-                GpuDevice { uuid: "GPU-a".to_owned(), memory_bytes: Some(24_000_000_000), ..GpuDevice::default() };
-            let reading = GpuReading { memory_used_bytes: used, ..GpuReading::default() };
-            let mut around = machine.around();
-            around.gpus = Ok(Box::new(RecordedGpu::new(vec![device], vec![vec![reading]])));
-            checks(&mut around, Some(&plan)).remove(0)
+        let device = |number| GpuDevice {
+            uuid: format!("GPU-{number}"),
+            memory_bytes: Some(24_000_000_000),
+            ..GpuDevice::default()
         };
-        let alone = found(Some(500_000_000));
+        let reading = |bytes: &Option<u64>| vec![GpuReading { memory_used_bytes: *bytes, ..GpuReading::default() }];
+        let mut around = machine.around();
+        let (devices, readings) = ((0..used.len()).map(device).collect(), used.iter().map(reading).collect());
+        around.gpus = Ok(Box::new(RecordedGpu::new(devices, readings)));
+        checks(&mut around, Some(&plan)).remove(0)
+    }
+
+    #[test]
+    fn what_others_hold_of_a_gpu_is_not_free() {
+        let alone = on_gpus(&[Some(500_000_000)]);
         assert!(
             alone.state == State::Ok && alone.found.ends_with("of 23.5 GB free of 24.0 GB on the GPU"),
             "{alone:?}"
         );
-        let shared = found(Some(12_000_000_000));
+        let shared = on_gpus(&[Some(12_000_000_000)]);
         assert!(shared.state == State::Problem && shared.found.contains("of 12.0 GB free of 24.0 GB"), "{shared:?}");
-        let untold = found(None);
+        let untold = on_gpus(&[None]);
         assert!(
             untold.state == State::Warning && untold.found.contains("does not tell how much is free"),
             "{untold:?}"
@@ -271,34 +278,13 @@ mod tests {
 
     #[test]
     fn of_several_gpus_the_fullest_decides() {
-        let machine = testing::Machine::new();
-        llama(machine.path("/").as_path());
-        let mut plan = testing::plan(1, 1);
-        plan.points[0].engine.id = "llama.cpp".to_owned();
-        plan.points[0]
-            .engine
-            .options
-            .extend([("n_gpu_layers".to_owned(), json!(99)), ("tensor_parallel_size".to_owned(), json!(2))]);
-        plan.points[0].model = Some(machine.path("/"));
-        let found = |used: [u64; 2]| {
-            let devices = ["GPU-a", "GPU-b"].map(|uuid| GpuDevice {
-                uuid: uuid.to_owned(),
-                memory_bytes: Some(24_000_000_000),
-                ..GpuDevice::default()
-            });
-            let readings =
-                used.map(|bytes| vec![GpuReading { memory_used_bytes: Some(bytes), ..GpuReading::default() }]);
-            let mut around = machine.around();
-            around.gpus = Ok(Box::new(RecordedGpu::new(devices.to_vec(), readings.to_vec())));
-            checks(&mut around, Some(&plan)).remove(0)
-        };
-        let even = found([8_000_000_000; 2]);
+        let even = on_gpus(&[Some(8_000_000_000); 2]);
         assert!(
             even.state == State::Ok && even.found.ends_with("of 32.0 GB free of 48.0 GB on 2 GPUs, by the fullest"),
             "{even:?}"
         );
-        // As much is free in all, and 16 GB of weights do not fit twice into what the one has.
-        let odd = found([0, 18_000_000_000]);
+        // As much is free in all, and half of 16 GB of weights does not fit into what the one has.
+        let odd = on_gpus(&[Some(0), Some(18_000_000_000)]);
         assert!(odd.state == State::Problem && odd.found.contains("of 12.0 GB free of 48.0 GB"), "{odd:?}");
     }
 

@@ -1,25 +1,13 @@
 //! The shim of TensorRT-LLM's Python door over a double of its module: the assertions that every adapter must pass, and
 //! what the shim refuses. Nothing here says anything of TensorRT-LLM itself.
-use std::{path::Path, process::Command};
+#[path = "common/trtllm_double.rs"]
+mod trtllm_double;
 
 use serde_json::json;
 use tacho::engine::{Boundary, Engine, ErrorKind, LoadConfig, conformance};
 use tacho_python::{ENV_PYTHON, PythonEngine};
 
 const DOUBLE: &str = "tensorrt-llm DOUBLE (not TensorRT-LLM)";
-
-/// An environment in which `import tensorrt_llm` finds the double.
-fn environment(folder: &Path) -> std::path::PathBuf {
-    let made = Command::new(env!("TACHO_BUILD_PYTHON")).args(["-m", "venv", "--without-pip"]).arg(folder).status();
-    assert!(made.unwrap().success());
-    let python = folder.join("bin/python");
-    let site = Command::new(&python).args(["-c", "import site; print(site.getsitepackages()[0])"]).output().unwrap();
-    let site = String::from_utf8(site.stdout).unwrap();
-    let double = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/doubles/tensorrt_llm_python");
-    let double = double.canonicalize().unwrap();
-    std::fs::write(Path::new(site.trim()).join("double.pth"), double.to_str().unwrap()).unwrap();
-    python
-}
 
 #[test]
 fn the_python_door_conforms_over_the_double() {
@@ -28,7 +16,7 @@ fn the_python_door_conforms_over_the_double() {
     std::fs::create_dir(&model).unwrap();
     let text = json!({ "model_type": "llama", "vocab_size": 1000, "max_position_embeddings": 512, "eos_token_id": 2 });
     std::fs::write(model.join("config.json"), text.to_string()).unwrap();
-    let python = environment(&folder.path().join("env"));
+    let python = trtllm_double::environment(&folder.path().join("env"));
     // SAFETY: the only test of this program; its harness's other thread reads no environment.
     unsafe {
         std::env::set_var(ENV_PYTHON, python);

@@ -1,4 +1,7 @@
 //! The script that runs Tacho beside TensorRT-LLM's own benchmark, over doubles of both: nothing here is a measurement.
+#[path = "common/trtllm_double.rs"]
+mod trtllm_double;
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use serde_json::Value;
@@ -7,21 +10,11 @@ use serde_json::Value;
 fn trtllm_bench_and_tacho_are_given_the_same_work_in_turn() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (model, python, keep) =
-        (folder.path().join("model"), folder.path().join("bin/python"), folder.path().join("kept"));
+    let (model, keep) = (folder.path().join("model"), folder.path().join("kept"));
     fs::create_dir(&model).unwrap();
     let config = r#"{"model_type": "llama", "vocab_size": 1000, "max_position_embeddings": 512, "eos_token_id": 2}"#;
     fs::write(model.join("config.json"), config).unwrap();
-    let made = Command::new(env!("TACHO_BUILD_PYTHON"))
-        .args(["-m", "venv", "--without-pip"])
-        .arg(folder.path())
-        .status()
-        .unwrap();
-    assert!(made.success());
-    let site = Command::new(&python).args(["-c", "import site; print(site.getsitepackages()[0])"]).output().unwrap();
-    let site = String::from_utf8(site.stdout).unwrap();
-    let double = root.join("tests/doubles/tensorrt_llm_python");
-    fs::write(Path::new(site.trim()).join("double.pth"), double.to_str().unwrap()).unwrap();
+    let python = trtllm_double::environment(folder.path());
     let bench = python.with_file_name("trtllm-bench");
     fs::copy(root.join("tests/doubles/trtllm_bench.py"), &bench).unwrap();
     fs::set_permissions(&bench, PermissionsExt::from_mode(0o755)).unwrap();
